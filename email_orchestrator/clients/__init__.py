@@ -1,0 +1,1 @@
+"""Speaks: one outside system per module, whose answers become our errors there and nowhere else."""

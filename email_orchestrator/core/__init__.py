@@ -1,0 +1,1 @@
+"""Decides: pure functions and values; no input, output, clock or randomness."""

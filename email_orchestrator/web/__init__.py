@@ -1,0 +1,1 @@
+"""Answers HTTP: the webhook and the REST API."""

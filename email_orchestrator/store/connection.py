@@ -1,0 +1,144 @@
+"""Connections to PostgreSQL: one for each thread, opened when first needed and again after a loss."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.extras import RealDictCursor
+
+from ..errors import DatabaseUnavailable, OrchestratorError
+from .queries import queries
+
+Row = dict[str, Any]
+
+# A lost peer is noticed within half a minute, and no statement or forgotten transaction holds others up for longer.
+SESSION = {
+    "connect_timeout": "5",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
+    " -c timezone=UTC -c client_min_messages=warning",
+}
+
+
+class DataRefused(OrchestratorError):
+    """PostgreSQL will not take a value: the row it belongs to is at fault, not the connection."""
+
+
+class Transaction:
+    """One transaction: runs named statements, and after the commit whatever was left for then."""
+
+    def __init__(self, cursor: RealDictCursor) -> None:
+        self._cursor = cursor
+        self._afterwards: list[Callable[[], None]] = []
+        self._now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The moment the transaction began, by the database's clock."""
+        if self._now is None:
+            self._cursor.execute(queries()["clock"])
+            self._now = self._cursor.fetchone()["now"]  # type: ignore[index]
+        return self._now
+
+    def rows(self, name: str, **values: Any) -> list[Row]:
+        """Run the named statement and return its rows."""
+        self._cursor.execute(queries()[name], values)
+        return [dict(row) for row in self._cursor.fetchall()]
+
+    def row(self, name: str, **values: Any) -> Row | None:
+        """Run the named statement and return its first row, or None."""
+        found = self.rows(name, **values)
+        return found[0] if found else None
+
+    def run(self, name: str, **values: Any) -> int:
+        """Run the named statement for its effect and return how many rows it touched."""
+        self._cursor.execute(queries()[name], values)
+        return int(self._cursor.rowcount)
+
+    def script(self, statements: str) -> None:
+        """Run several statements that take no values and return nothing."""
+        self._cursor.execute(statements)
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Have `action` called once the transaction is committed, and not at all if it is not."""
+        self._afterwards.append(action)
+
+    def committed(self) -> None:
+        """Do what was left for after the commit."""
+        for action in self._afterwards:
+            action()
+
+
+class Database:
+    """The database behind a libpq connection string; safe to use from several threads at once."""
+
+    def __init__(self, dsn: str, application_name: str = "email-orchestrator") -> None:
+        self._dsn = dsn
+        self._application_name = application_name
+        self._local = threading.local()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction on this thread's connection; commit at the end, roll back when an error leaves the block.
+
+        Raises DatabaseUnavailable when the server cannot be reached or is lost on the way (a lost commit may have
+        happened: look again before repeating anything) and DataRefused when a value does not fit.
+        """
+        connection = self._connection()
+        try:
+            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                transaction = Transaction(cursor)
+                yield transaction
+            connection.commit()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            self.close()
+            raise DatabaseUnavailable(f"The database is not available: {_first_line(error)}") from error
+        except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
+            self._roll_back(connection)
+            if isinstance(error, psycopg2.Error) or "NUL" in str(error):
+                raise DataRefused(f"The database refused a value: {_first_line(error)}") from error
+            raise
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        transaction.committed()
+
+    def close(self) -> None:
+        """Close this thread's connection, if it has one."""
+        connection = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            with suppress(psycopg2.Error):
+                connection.close()
+
+    def _connection(self) -> psycopg2.extensions.connection:
+        kept: psycopg2.extensions.connection | None = getattr(self._local, "connection", None)
+        if kept is not None and not kept.closed:
+            return kept
+        session: dict[str, Any] = {**SESSION, "application_name": self._application_name}
+        try:
+            fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **session)
+        except psycopg2.OperationalError as error:
+            raise DatabaseUnavailable(f"The database cannot be reached: {_first_line(error)}") from error
+        self._local.connection = fresh
+        return fresh
+
+    def _roll_back(self, connection: psycopg2.extensions.connection) -> None:
+        try:
+            connection.rollback()
+        except psycopg2.Error:
+            self.close()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,94 @@
+"""Emails in the Email Monitor's table: finding new ones and taking them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from ..core.models import Email
+from ..core.states import State
+from .connection import Row, Transaction
+
+# A preview and a quotation need no more than this of a body; ten-megabyte mails exist.
+TEXT_LIMIT = 20_000
+HTML_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What becomes of an email when it is taken: `state` is pending, or user_ignored or failed with the reason."""
+
+    message_id: str
+    subject: str
+    sender: str
+    sender_name: str
+    preview: str
+    thread_id: str | None
+    state: State
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An email that became a workflow."""
+
+    id: int
+    message_id: str
+    state: State
+
+
+def new_emails(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | None, limit: int) -> list[Email]:
+    """List pending emails that were not taken yet, oldest first.
+
+    `ids` are the Message-IDs the Email Monitor listed (None: all), `since` the earliest time of receipt (None: any).
+    """
+    rows = tx.rows(
+        "new_emails",
+        ids=list(ids) if ids is not None else None,
+        since=since,
+        limit=limit,
+        text_limit=TEXT_LIMIT,
+        html_limit=HTML_LIMIT,
+    )
+    return [_email(row) for row in rows]
+
+
+def take(tx: Transaction, takings: Sequence[Taking]) -> list[Taken]:
+    """Take emails in the given order; those that somebody else took or changed meanwhile are not in the answer."""
+    given = [{**asdict(taking), "position": n} for n, taking in enumerate(takings)]
+    rows = tx.rows("take_emails", emails=json.dumps(given))
+    return [Taken(row["id"], row["message_id"], State(row["state"])) for row in rows]
+
+
+def read(tx: Transaction, message_id: str) -> Email | None:
+    """Read an email as it is now, or None when the Email Monitor has removed it."""
+    row = tx.row("email", message_id=message_id, text_limit=TEXT_LIMIT, html_limit=HTML_LIMIT)
+    return _email(row) if row else None
+
+
+def count_older(tx: Transaction, since: datetime) -> int:
+    """Count the pending emails received before `since`, which the poll leaves alone."""
+    row = tx.row("older_emails_left_alone", since=since)
+    return int(row["count"]) if row else 0
+
+
+def count_replies(tx: Transaction, sender: str, since: datetime) -> int:
+    """Count the replies that went to a sender since a moment."""
+    row = tx.row("replies_to_sender", sender=sender, since=since)
+    return int(row["count"]) if row else 0
+
+
+def _email(row: Row) -> Email:
+    return Email(
+        message_id=row["message_id"],
+        sender=row["from_address"],
+        subject=row["subject"] or "",
+        received_at=row["received_at"],
+        body_text=row["body_text"],
+        body_html=row["body_html"],
+        thread_id=row["thread_id"],
+        in_reply_to=row["in_reply_to"],
+        status=row["status"],
+    )

@@ -1,0 +1,181 @@
+"""Figures, read only: what health, status and metrics tell, all of it from the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ..core.states import Actor, State
+from . import emails, memory
+from .connection import Transaction
+
+SPANS = ("email_to_text", "text_to_answer")
+# Upper bounds, in seconds, of the buckets that spans are counted in: from a second to a week.
+SPAN_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0)
+# The step of the belt that a workflow was at when it failed.
+STAGES = {
+    State.PENDING: "intake",
+    State.USER_EDIT_REQUESTED: "drafting",
+    State.AI_GENERATING: "drafting",
+    State.AI_GENERATED: "texting",
+    State.SMS_SENDING: "texting",
+    State.SMS_SENT: "texting",
+    State.USER_APPROVED: "replying",
+}
+ANSWERS = {
+    State.USER_APPROVED: "approve",
+    State.USER_EDIT_REQUESTED: "edit",
+    State.USER_IGNORED: "ignore",
+    State.TIMEOUT: "timeout",
+}
+# Emails this much younger than the last poll are looked at again by the next one.
+POLL_MARGIN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What health tells of the database's contents; `completed_today` counts replies since the owner's midnight.
+
+    `replies_paused` is the kind of trouble that the mail account is in, and `replies_paused_until` when it is tried
+    again (None: not before somebody acts).
+    """
+
+    pending: int
+    awaiting_user: int
+    failed: int
+    completed_today: int
+    older_emails_left_alone: int
+    last_poll: datetime | None
+    texting_blocked_since: datetime | None
+    replies_paused: str | None
+    replies_paused_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How long something took: how often it happened, seconds in all, the median, and the counts of the buckets."""
+
+    count: int = 0
+    total: float = 0.0
+    median: float | None = None
+    buckets: tuple[int, ...] = (0,) * (len(SPAN_BOUNDS) + 1)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean in seconds, or None when nothing happened."""
+        return self.total / self.count if self.count else None
+
+
+def counts_by_state(tx: Transaction, states: tuple[State, ...] | None = None) -> dict[State, int]:
+    """Count the workflows in each of the given states (None: in every state), zeros included."""
+    wanted = states or tuple(State)
+    rows = tx.rows("counts_by_state", states=[str(state) for state in states] if states else None)
+    found = {row["state"]: int(row["count"]) for row in rows}
+    return {state: found.get(state, 0) for state in wanted}
+
+
+def transitions(tx: Transaction, since: datetime, until: datetime | None = None) -> dict[tuple[str, str, str], int]:
+    """Count the transitions between two moments by from-state ("" for a workflow's first), to-state and actor."""
+    rows = tx.rows("event_counts", since=since, until=until)
+    return {(row["from_state"] or "", row["to_state"], row["actor"]): int(row["count"]) for row in rows}
+
+
+def spans(tx: Transaction, since: datetime, until: datetime | None = None) -> dict[str, Span]:
+    """Measure the spans of SPANS for the texts and answers between two moments."""
+    rows = tx.rows("spans", since=since, until=until, bounds=list(SPAN_BOUNDS))
+    measured = {}
+    for span in SPANS:
+        counts = {row["bucket"]: int(row["count"]) for row in rows if row["span"] == span}
+        buckets = tuple(counts.get(n, 0) for n in range(len(SPAN_BOUNDS) + 1))
+        whole = [row for row in rows if row["span"] == span and row["bucket"] is None]
+        measured[span] = Span(sum(buckets), whole[0]["total"], whole[0]["median"], buckets) if whole else Span()
+    return measured
+
+
+def failures_by_stage(counts: dict[tuple[str, str, str], int]) -> dict[str, int]:
+    """Sum up the transitions to `failed` by the step of the belt that failed."""
+    stages = dict.fromkeys(STAGES.values(), 0)
+    for (before, after, _), count in counts.items():
+        if after == State.FAILED:
+            stages[STAGES[State(before)]] += count
+    return stages
+
+
+def answers(counts: dict[tuple[str, str, str], int]) -> dict[str, int]:
+    """Sum up what drafts that waited for the owner came to; one that a newer email replaced got no answer."""
+    given = dict.fromkeys(ANSWERS.values(), 0)
+    for (before, after, actor), count in counts.items():
+        if before == State.AWAITING_USER and actor != Actor.POLL:
+            given[ANSWERS[State(after)]] += count
+    return given
+
+
+def status(tx: Transaction, lookback_hours: float, window_hours: float = 24) -> dict[str, Any]:
+    """Tell how the service does: counts by state now, rates and times of the last `window_hours` hours.
+
+    `lookback_hours` is how far back the poll looks. Times are seconds, None where there is nothing to tell; rates are
+    shares of all answers, from 0 to 1.
+    """
+    since = tx.now - timedelta(hours=window_hours)
+    counts, measured = transitions(tx, since), spans(tx, since)
+    given = answers(counts)
+    answered = sum(given.values())
+    arrived = sum(count for (before, _, _), count in counts.items() if not before)
+    remembered = _remembered(tx, memory.LAST_POLL)
+    return {
+        "counts": {str(state): count for state, count in counts_by_state(tx).items()},
+        "window_hours": window_hours,
+        "emails_per_hour": round(arrived / window_hours, 3),
+        **{
+            span: {"count": took.count, "mean_seconds": took.mean, "median_seconds": took.median}
+            for span, took in measured.items()
+        },
+        "answers": given,
+        "rates": {answer: round(n / answered, 3) if answered else None for answer, n in given.items()},
+        "failures_by_stage": failures_by_stage(counts),
+        "last_poll": _moment(remembered.get(memory.LAST_POLL), "at"),
+        "older_emails_left_alone": _older(tx, remembered.get(memory.LAST_POLL), lookback_hours),
+    }
+
+
+def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
+    """Read what health tells; its cost does not grow with the number of finished workflows. `zone` is the owner's."""
+    counts = counts_by_state(tx, (State.PENDING, State.AWAITING_USER, State.FAILED))
+    midnight = tx.now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    completed = tx.row("completed_since", since=midnight)
+    remembered = _remembered(tx, memory.LAST_POLL, memory.MAIL_PAUSE, memory.TEXTING_BLOCKED)
+    pause = remembered.get(memory.MAIL_PAUSE)
+    until = _moment(pause, "until")
+    paused = until is not None and until > tx.now
+    # A pause that only a person can end has a date far off.
+    by_itself = paused and until is not None and until - tx.now < timedelta(days=365)
+    return Pulse(
+        pending=counts[State.PENDING],
+        awaiting_user=counts[State.AWAITING_USER],
+        failed=counts[State.FAILED],
+        completed_today=int(completed["count"]) if completed else 0,
+        older_emails_left_alone=_older(tx, remembered.get(memory.LAST_POLL), lookback_hours),
+        last_poll=_moment(remembered.get(memory.LAST_POLL), "at"),
+        texting_blocked_since=_moment(remembered.get(memory.TEXTING_BLOCKED), "at"),
+        replies_paused=str((pause or {}).get("trouble", "trouble")) if paused else None,
+        replies_paused_until=until if by_itself else None,
+    )
+
+
+def _older(tx: Transaction, last_poll: dict[str, Any] | None, lookback_hours: float) -> int:
+    """Count the emails that no poll will take: older than the look-back, an outage and what a round left over."""
+    start = tx.now - timedelta(hours=lookback_hours)
+    last, unfinished = _moment(last_poll, "at"), _moment(last_poll, "unfinished_since")
+    starts = [start, last - POLL_MARGIN if last else start, unfinished or start]
+    return emails.count_older(tx, min(starts))
+
+
+def _remembered(tx: Transaction, *keys: str) -> dict[str, dict[str, Any]]:
+    return {row["key"]: row["value"] for row in tx.rows("remembered", keys=list(keys))}
+
+
+def _moment(value: dict[str, Any] | None, name: str) -> datetime | None:
+    text = (value or {}).get(name)
+    return datetime.fromisoformat(text) if text else None

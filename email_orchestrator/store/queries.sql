@@ -1,0 +1,448 @@
+-- Every statement the program runs, by name. `now()` is the moment the transaction began, by the database's clock.
+
+-- Intake ------------------------------------------------------------------------------------------------------------
+
+-- name: new_emails
+-- Pending emails that no workflow has taken yet, oldest first: those the Email Monitor listed, or all since a moment.
+SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
+       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+  FROM processed_emails p
+ WHERE p.status = 'pending'
+   AND (%(ids)s::text[] IS NULL OR p.message_id = ANY (%(ids)s::text[]))
+   AND (%(since)s::timestamptz IS NULL OR p.received_at >= %(since)s)
+   AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
+ ORDER BY p.received_at, p.id
+ LIMIT %(limit)s
+
+-- name: older_emails_left_alone
+-- How many pending emails are older than what the poll looks at.
+SELECT count(*) AS count
+  FROM processed_emails p
+ WHERE p.status = 'pending' AND p.received_at < %(since)s
+   AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
+
+-- name: take_emails
+-- Take the given emails, in their order; each becomes a workflow with its events, and its email's status follows.
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(emails)s::jsonb)
+        AS g (position int, message_id text, subject text, sender text, sender_name text, preview text, thread_id text,
+              state text, reason text)
+), taken AS (
+    INSERT INTO workflow_state (message_id, email_subject, email_from, sender_name, email_body_preview, thread_id,
+                                current_state, previous_state, error_message)
+    SELECT g.message_id, g.subject, g.sender, g.sender_name, g.preview, g.thread_id, g.state,
+           CASE WHEN g.state <> 'pending' THEN 'pending' END, g.reason
+      FROM given g JOIN processed_emails p ON p.message_id = g.message_id AND p.status = 'pending'
+     ORDER BY g.position
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id, message_id, current_state
+), entered AS (
+    INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
+    SELECT e.workflow_id, e.from_state, e.to_state, e.reason, 'poll'
+      FROM (SELECT id AS workflow_id, NULL AS from_state, 'pending' AS to_state, NULL AS reason, 1 AS rank FROM taken
+            UNION ALL
+            SELECT t.id, 'pending', t.current_state, g.reason, 2
+              FROM taken t JOIN given g USING (message_id) WHERE t.current_state <> 'pending') e
+     ORDER BY e.workflow_id, e.rank
+), followed AS (
+    UPDATE processed_emails p
+       SET status = CASE t.current_state WHEN 'user_ignored' THEN 'ignored' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END
+      FROM taken t WHERE p.message_id = t.message_id
+)
+SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
+
+-- name: overtaken
+-- Workflows of the same sender and thread that an email just taken makes pointless.
+SELECT w.* FROM workflow_state w
+ WHERE w.email_from = %(sender)s AND w.thread_id = %(thread_id)s AND w.id < %(id)s
+   AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
+                           'user_edit_requested')
+ ORDER BY w.id
+
+-- name: supersedes
+-- Remember on a new workflow which older one it closed.
+UPDATE workflow_state SET supersedes = %(older)s WHERE id = %(id)s
+
+-- name: replies_to_sender
+-- How many replies a sender got since a moment.
+SELECT count(*) AS count FROM workflow_state
+ WHERE email_from = %(sender)s AND reply_sent_at >= %(since)s
+
+-- name: email
+-- An email as the Email Monitor holds it now.
+SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
+       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+  FROM processed_emails p WHERE p.message_id = %(message_id)s
+
+-- Moving ------------------------------------------------------------------------------------------------------------
+
+-- name: move
+-- Move a workflow along a path of states, if it is still in the state and draft revision it was read in and, where a
+-- claim is given, still ours. Writes one event for each state passed, ends the lease, lets the email's status follow.
+WITH moved AS (
+    UPDATE workflow_state w
+       SET (draft_revision, hidden_chars, ai_reply_text, ai_reply_generated_at, offered_at, sms_sent_at, sms_message_id,
+            sms_phone_number, user_command, user_edit_instructions, user_responded_at, edit_iteration, reply_message_id,
+            reply_sent_at, approved_at, approved_hash, send_started_at, error_message, retry_count, next_attempt_at, remind_at,
+            timeout_at, supersedes)
+         = (SELECT c.draft_revision, c.hidden_chars, c.ai_reply_text, c.ai_reply_generated_at, c.offered_at, c.sms_sent_at,
+                   c.sms_message_id, c.sms_phone_number, c.user_command, c.user_edit_instructions, c.user_responded_at,
+                   c.edit_iteration, c.reply_message_id, c.reply_sent_at, c.approved_at, c.approved_hash,
+                   c.send_started_at, c.error_message, c.retry_count, c.next_attempt_at, c.remind_at, c.timeout_at, c.supersedes
+              FROM jsonb_populate_record(w, %(changes)s::jsonb) c),
+           previous_state = w.current_state,
+           current_state = (%(path)s::text[])[array_length(%(path)s::text[], 1)],
+           claimed_by = NULL, claimed_until = NULL, updated_at = now()
+     WHERE w.id = %(id)s AND w.current_state = %(state)s AND w.draft_revision = %(revision)s
+       AND (%(claim)s::text IS NULL OR w.claimed_by = %(claim)s)
+    RETURNING w.id, w.message_id
+), entered AS (
+    INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
+    SELECT m.id, coalesce(lag(s.state) OVER (ORDER BY s.n), %(state)s), s.state,
+           CASE WHEN s.n = array_length(%(path)s::text[], 1) THEN %(reason)s END, %(actor)s
+      FROM moved m, unnest(%(path)s::text[]) WITH ORDINALITY AS s (state, n)
+     ORDER BY s.n
+), followed AS (
+    UPDATE processed_emails p SET status = %(email_status)s
+      FROM moved m
+     WHERE p.message_id = m.message_id AND p.status = %(email_status_before)s AND p.status <> %(email_status)s
+)
+SELECT id FROM moved
+
+-- name: postpone
+-- Leave a claimed workflow where it is, end its lease and say when it is due again.
+UPDATE workflow_state w
+   SET claimed_by = NULL, claimed_until = NULL, updated_at = now(), retry_count = %(attempts)s,
+       next_attempt_at = now() + make_interval(secs => %(delay)s), error_message = %(error)s,
+       send_started_at = CASE WHEN %(in_doubt)s THEN w.send_started_at END
+ WHERE w.id = %(id)s AND w.claimed_by = %(claim)s
+
+-- name: release_claims
+-- Give back everything that a process holds; what was in doubt stays in doubt.
+WITH texts AS (
+    UPDATE sms_outbox SET claimed_by = NULL, claimed_until = NULL WHERE starts_with(claimed_by, %(holder)s)
+)
+UPDATE workflow_state SET claimed_by = NULL, claimed_until = NULL WHERE starts_with(claimed_by, %(holder)s)
+
+-- name: claim_turn
+-- Let the claims of drafts follow one another, so that the limit on waiting drafts holds with many workers.
+SELECT pg_advisory_xact_lock(7003119)
+
+-- name: claim_drafting
+-- Lease the next workflow that needs a draft: edits first, then the oldest; no new one while enough are waiting.
+WITH candidate AS (
+    SELECT w.id, w.current_state FROM workflow_state w
+     WHERE w.current_state IN ('pending', 'user_edit_requested', 'ai_generating')
+       AND (w.claimed_until IS NULL OR w.claimed_until < now())
+       AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
+       AND (w.current_state <> 'pending'
+            OR (SELECT count(*) FROM workflow_state o
+                 WHERE o.current_state IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
+                                           'user_edit_requested')) < %(max_awaiting)s)
+     ORDER BY w.current_state = 'pending', w.id
+     LIMIT 1
+       FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE workflow_state w
+       SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s), updated_at = now(),
+           previous_state = c.current_state, current_state = 'ai_generating'
+      FROM candidate c WHERE w.id = c.id
+    RETURNING w.*, c.current_state AS claimed_from
+), entered AS (
+    INSERT INTO workflow_event (workflow_id, from_state, to_state, actor)
+    SELECT id, claimed_from, 'ai_generating', 'poll' FROM claimed WHERE claimed_from <> 'ai_generating'
+)
+SELECT c.*, p.status AS email_status, now() AS now
+  FROM claimed c JOIN processed_emails p USING (message_id)
+
+-- name: claim_replying
+-- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP.
+WITH candidate AS (
+    SELECT w.id, w.send_started_at FROM workflow_state w
+     WHERE w.current_state = 'user_approved'
+       AND (%(id)s::int IS NULL OR w.id = %(id)s)
+       AND (w.claimed_until IS NULL OR w.claimed_until < now())
+       AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now() OR %(at_once)s)
+       AND NOT EXISTS (SELECT FROM service_state s
+                        WHERE s.key = 'mail_pause' AND (s.value ->> 'until')::timestamptz > now())
+     ORDER BY w.user_responded_at, w.id
+     LIMIT 1
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE workflow_state w
+   SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s), updated_at = now(),
+       send_started_at = coalesce(w.send_started_at, now())
+  FROM candidate c, processed_emails p
+ WHERE w.id = c.id AND p.message_id = w.message_id
+RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status, now() AS now
+
+-- Reading -----------------------------------------------------------------------------------------------------------
+
+-- name: workflow_by_id
+SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s
+
+-- name: workflow_by_message_id
+SELECT w.*, now() AS now FROM workflow_state w WHERE w.message_id = %(message_id)s
+
+-- name: lock_workflow
+-- A workflow held until the end of the transaction, so that what is decided from it stays true.
+SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
+
+-- name: workflows
+-- Workflows for a list: those in a state (all when none is given), newest first.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE %(states)s::text[] IS NULL OR w.current_state = ANY (%(states)s::text[])
+ ORDER BY w.id DESC LIMIT %(limit)s
+
+-- name: offered
+-- Drafts the owner has, or is just getting: what a text without a number can mean.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE w.current_state = 'awaiting_user' OR (w.current_state = 'sms_sending' AND w.offered_at IS NOT NULL)
+ ORDER BY w.id
+
+-- name: approved
+-- Approved replies that have not been handed to SMTP.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE w.current_state = 'user_approved' AND w.send_started_at IS NULL
+ ORDER BY w.id
+
+-- name: failed
+SELECT w.*, now() AS now FROM workflow_state w WHERE w.current_state = 'failed' ORDER BY w.id DESC LIMIT 50
+
+-- name: overdue_reminders
+-- Drafts that have waited so long that the owner is reminded of them, held until the end of the transaction.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE w.current_state = 'awaiting_user' AND w.remind_at <= now()
+ ORDER BY w.id FOR UPDATE SKIP LOCKED
+
+-- name: overdue_timeouts
+-- Drafts that have waited for the last time, held until the end of the transaction.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE w.current_state = 'awaiting_user' AND w.timeout_at <= now()
+ ORDER BY w.id FOR UPDATE SKIP LOCKED
+
+-- name: reminded
+UPDATE workflow_state SET remind_at = NULL, updated_at = now() WHERE id = ANY (%(ids)s)
+
+-- name: stranded_offers
+-- Drafts on their way to the owner for which no text is waiting to go.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE w.current_state = 'sms_sending'
+   AND NOT EXISTS (SELECT FROM sms_outbox o
+                    WHERE o.workflow_id = w.id AND o.kind = 'offer' AND o.status = 'queued')
+ FOR UPDATE SKIP LOCKED
+
+-- name: events
+SELECT from_state, to_state, at, reason, actor FROM workflow_event WHERE workflow_id = %(id)s ORDER BY id
+
+-- name: add_draft
+INSERT INTO draft (workflow_id, revision, text, instructions, ai_draft_id, model, tokens)
+VALUES (%(workflow_id)s, %(revision)s, %(text)s, %(instructions)s, %(ai_draft_id)s, %(model)s, %(tokens)s)
+
+-- name: drafts
+SELECT * FROM draft WHERE workflow_id = %(id)s ORDER BY revision
+
+-- Outbox ------------------------------------------------------------------------------------------------------------
+
+-- name: queue_text
+INSERT INTO sms_outbox (workflow_id, revision, kind, channel, urgent, parts, hidden_chars)
+VALUES (%(workflow_id)s, %(revision)s, %(kind)s, %(channel)s, %(urgent)s, %(parts)s, %(hidden)s)
+RETURNING id
+
+-- name: claim_text
+-- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
+-- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
+-- about a draft that no longer waits comes back as not wanted.
+WITH candidate AS (
+    SELECT o.id, o.in_doubt_since FROM sms_outbox o
+     WHERE o.status = 'queued' AND o.channel = 'sms'
+       AND (o.urgent OR o.parts_sent > 0 OR NOT %(quiet)s)
+       AND (o.claimed_until IS NULL OR o.claimed_until < now())
+       AND o.next_attempt_at <= now()
+       AND NOT EXISTS (SELECT FROM sms_outbox b
+                        WHERE b.status = 'queued' AND b.channel = 'sms' AND b.urgent = o.urgent AND b.id <> o.id
+                          AND (b.parts_sent > 0 OR b.claimed_until >= now()))
+     ORDER BY o.urgent DESC, o.id
+     LIMIT 1
+       FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE sms_outbox o
+       SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s),
+           in_doubt_since = coalesce(o.in_doubt_since, now())
+      FROM candidate c WHERE o.id = c.id
+    RETURNING o.id, o.workflow_id, o.revision, o.kind, o.urgent, o.parts, o.parts_sent, o.hidden_chars, o.attempts,
+              o.created_at, c.in_doubt_since, now() AS now
+), offered AS (
+    UPDATE workflow_state w SET offered_at = now()
+      FROM claimed c
+     WHERE w.id = c.workflow_id AND c.kind = 'offer' AND w.offered_at IS NULL
+       AND w.draft_revision = c.revision AND w.current_state IN ('sms_sending', 'awaiting_user')
+)
+SELECT c.*, c.kind IN ('answer', 'notice') OR coalesce(w.draft_revision = c.revision
+            AND w.current_state IN ('sms_sending', 'awaiting_user'), false) AS wanted
+  FROM claimed c LEFT JOIN workflow_state w ON w.id = c.workflow_id
+
+-- name: begun_texts
+-- Texts in the midst of their parts that are due within some seconds.
+SELECT id FROM sms_outbox
+ WHERE status = 'queued' AND channel = 'sms' AND parts_sent > 0
+   AND next_attempt_at <= now() + make_interval(secs => %(within)s)
+
+-- name: part_sent
+-- Record that the gateway accepted the part in hand; after the last one the text is sent.
+UPDATE sms_outbox o
+   SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
+       gateway_id = coalesce(%(gateway_id)s, o.gateway_id), error = NULL,
+       next_attempt_at = now() + make_interval(secs => %(gap)s),
+       status = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN 'sent' ELSE o.status END,
+       sent_at = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN now() END
+ WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
+RETURNING o.status, now() AS now
+
+-- name: text_failed
+-- Record that the part in hand did not go out: it is due again after a delay, or goes another way, or never.
+UPDATE sms_outbox
+   SET attempts = %(attempts)s, in_doubt_since = CASE WHEN %(in_doubt)s THEN in_doubt_since END, claimed_by = NULL,
+       claimed_until = NULL, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
+       status = %(status)s, channel = %(channel)s
+ WHERE id = %(id)s AND claimed_by = %(claim)s
+
+-- name: not_offered_after_all
+-- A draft whose first part was certainly refused was not handed over.
+UPDATE workflow_state SET offered_at = NULL WHERE id = %(id)s AND draft_revision = %(revision)s
+
+-- name: hasten_texts
+-- The gateway works again: what waits for another try is due now.
+UPDATE sms_outbox SET next_attempt_at = now()
+ WHERE status = 'queued' AND channel = 'sms' AND attempts > 0 AND next_attempt_at > now() AND claimed_until IS NULL
+
+-- name: draft_shown
+-- Record how much of a workflow's current draft the owner has still not seen.
+UPDATE workflow_state SET hidden_chars = %(hidden)s WHERE id = %(id)s AND draft_revision = %(revision)s
+
+-- name: draft_texted
+-- Start the response clock of a draft that was offered again while it was waiting.
+UPDATE workflow_state
+   SET sms_sent_at = now(), remind_at = now() + make_interval(secs => %(remind_after)s),
+       timeout_at = now() + make_interval(secs => %(timeout_after)s)
+ WHERE id = %(id)s AND draft_revision = %(revision)s AND current_state = 'awaiting_user'
+
+-- name: claim_email_notice
+-- Lease the next text that has to go by email, because texting is down.
+WITH candidate AS (
+    SELECT id FROM sms_outbox
+     WHERE status = 'queued' AND channel = 'email' AND next_attempt_at <= now()
+       AND (claimed_until IS NULL OR claimed_until < now())
+     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE sms_outbox o SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s)
+  FROM candidate c WHERE o.id = c.id
+RETURNING o.id, o.workflow_id, o.revision, o.kind, o.urgent, o.parts, o.parts_sent, o.hidden_chars, o.attempts,
+          o.created_at, o.in_doubt_since, now() AS now
+
+-- Inbox -------------------------------------------------------------------------------------------------------------
+
+-- name: store_text
+-- Keep a text; no row comes back when it is a repeat.
+INSERT INTO sms_inbox (message_id, phone_number, message, received_at)
+VALUES (%(message_id)s, %(phone_number)s, %(text)s, %(received_at)s)
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: next_text
+-- The oldest text not acted on, held until the end of the transaction; one that waits for a sending is passed over
+-- until that is recorded. Readers queue up behind each other here, so that order is kept.
+SELECT i.*, now() AS now FROM sms_inbox i
+ WHERE i.processed_at IS NULL
+   AND (i.waits_for IS NULL OR NOT EXISTS (SELECT FROM workflow_state w
+                                            WHERE w.id = i.waits_for AND w.current_state = 'sms_sending'))
+ ORDER BY i.id LIMIT 1
+   FOR UPDATE OF i
+
+-- name: text_waits_for
+UPDATE sms_inbox SET waits_for = %(workflow_id)s WHERE id = %(id)s
+
+-- name: text_done
+UPDATE sms_inbox SET processed_at = now(), outcome = %(outcome)s WHERE id = %(id)s
+
+-- name: text_stumbled
+-- Count a failure to act on a text; after the third it is put aside.
+UPDATE sms_inbox
+   SET attempts = attempts + 1,
+       processed_at = CASE WHEN attempts + 1 >= 3 THEN now() END,
+       outcome = CASE WHEN attempts + 1 >= 3 THEN %(error)s END
+ WHERE id = %(id)s AND processed_at IS NULL
+RETURNING attempts
+
+-- Service state -----------------------------------------------------------------------------------------------------
+
+-- name: remember
+INSERT INTO service_state (key, value) VALUES (%(key)s, %(value)s)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
+
+-- name: recall
+SELECT value, updated_at, now() AS now FROM service_state WHERE key = %(key)s
+
+-- name: forget
+DELETE FROM service_state WHERE key = %(key)s
+
+-- name: clock
+SELECT now() AS now
+
+-- Figures -----------------------------------------------------------------------------------------------------------
+
+-- name: counts_by_state
+-- How many workflows there are in each state, or in each of the given ones.
+SELECT current_state AS state, count(*) AS count FROM workflow_state
+ WHERE %(states)s::text[] IS NULL OR current_state = ANY (%(states)s::text[])
+ GROUP BY current_state
+
+-- name: completed_since
+SELECT count(*) AS count FROM workflow_event WHERE to_state = 'reply_sent' AND at >= %(since)s
+
+-- name: event_counts
+-- How often each transition happened, and who caused it, from a moment until another (None: until now).
+SELECT from_state, to_state, actor, count(*) AS count FROM workflow_event
+ WHERE at >= %(since)s AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+ GROUP BY from_state, to_state, actor
+
+-- name: spans
+-- Seconds from an email's taking to its first text, and from a draft's text to the owner's answer, for the texts and
+-- answers between two moments: for each span a row for each bucket of `bounds`, and one with no bucket for them all.
+WITH recent AS (
+    SELECT id, workflow_id, from_state, to_state, at, actor FROM workflow_event
+     WHERE at >= %(since)s AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+), texted AS (
+    SELECT 'email_to_text' AS span, extract(epoch FROM e.at - t.at)::float8 AS seconds
+      FROM recent e JOIN workflow_event t ON t.workflow_id = e.workflow_id AND t.from_state IS NULL
+     WHERE e.from_state = 'sms_sent' AND e.to_state = 'awaiting_user'
+       AND NOT EXISTS (SELECT FROM workflow_event b
+                        WHERE b.workflow_id = e.workflow_id AND b.to_state = 'awaiting_user' AND b.id < e.id)
+), answered AS (
+    SELECT 'text_to_answer' AS span, extract(epoch FROM e.at - o.at)::float8 AS seconds
+      FROM recent e CROSS JOIN LATERAL (
+           SELECT b.at FROM workflow_event b
+            WHERE b.workflow_id = e.workflow_id AND b.id < e.id
+              AND b.to_state = 'awaiting_user' AND b.from_state IN ('sms_sent', 'timeout')
+            ORDER BY b.id DESC LIMIT 1) o
+     WHERE e.from_state = 'awaiting_user' AND e.actor NOT IN ('poll', 'timer')
+       AND e.to_state IN ('user_approved', 'user_edit_requested', 'user_ignored')
+), spans AS (
+    SELECT span, seconds, width_bucket(seconds, %(bounds)s::float8[]) AS bucket
+      FROM (SELECT * FROM texted UNION ALL SELECT * FROM answered) both_spans
+)
+SELECT span, bucket, count(*) AS count, sum(seconds) AS total,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS median
+  FROM spans GROUP BY GROUPING SETS ((span, bucket), (span))
+
+-- name: remembered
+-- Several of the values that the service remembers, at once.
+SELECT key, value FROM service_state WHERE key = ANY (%(keys)s)
+
+-- Schema ------------------------------------------------------------------------------------------------------------
+
+-- name: schema_version
+SELECT CASE WHEN to_regclass('schema_version') IS NULL THEN 0 ELSE 1 END AS present
+
+-- name: schema_version_number
+SELECT max(version) AS version FROM schema_version

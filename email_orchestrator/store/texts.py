@@ -1,0 +1,164 @@
+"""Texts in the database: the outbox of what the owner is told, the inbox of what the owner says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ..core.models import Composed, InboundText
+from .connection import Row, Transaction
+
+
+class Sort(StrEnum):
+    """What an outgoing text is about."""
+
+    OFFER = "offer"
+    MORE = "more"
+    REMINDER = "reminder"
+    ANSWER = "answer"
+    NOTICE = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A leased text of the outbox; the part in hand is `parts[parts_sent]`.
+
+    `in_doubt_since` is set when an earlier attempt at this part may have reached the gateway; `wanted` is False when
+    the draft it is about no longer waits for the owner.
+    """
+
+    id: int
+    workflow_id: int | None
+    revision: int | None
+    sort: Sort
+    urgent: bool
+    parts: tuple[str, ...]
+    parts_sent: int
+    hidden_chars: int
+    attempts: int
+    created_at: datetime
+    in_doubt_since: datetime | None
+    wanted: bool
+    claim: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A text of the inbox, and the time by the database's clock."""
+
+    id: int
+    text: InboundText
+    now: datetime
+
+
+def queue(
+    tx: Transaction,
+    sort: Sort,
+    composed: Composed,
+    *,
+    urgent: bool,
+    workflow_id: int | None = None,
+    revision: int | None = None,
+    channel: str = "sms",
+) -> None:
+    """Put a text into the outbox; it goes out once the transaction is committed."""
+    tx.run(
+        "queue_text",
+        workflow_id=workflow_id,
+        revision=revision,
+        kind=sort,
+        channel=channel,
+        urgent=urgent,
+        parts=list(composed.parts),
+        hidden=composed.hidden,
+    )
+
+
+def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool) -> Outgoing | None:
+    """Lease the next text for `lease` seconds; in quiet hours only answers and what has begun."""
+    row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet)
+    return _outgoing(row, claim) if row else None
+
+
+def claim_email_notice(tx: Transaction, claim: str, lease: int) -> Outgoing | None:
+    """Lease the next text that has to go by email, for `lease` seconds."""
+    row = tx.row("claim_email_notice", claim=claim, lease=lease)
+    return _outgoing(row, claim) if row else None
+
+
+def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> tuple[bool, datetime] | None:
+    """Record that the part in hand was accepted; the next is due `gap` seconds later.
+
+    Returns whether the whole text is out and the time by the database's clock, or None when the lease was lost.
+    """
+    row = tx.row("part_sent", id=text.id, claim=text.claim, gateway_id=gateway_id, gap=gap)
+    return (row["status"] == "sent", row["now"]) if row else None
+
+
+def text_failed(
+    tx: Transaction,
+    text: Outgoing,
+    *,
+    status: str,
+    channel: str = "sms",
+    attempts: int = 0,
+    delay: float = 0,
+    in_doubt: bool = False,
+    error: str | None = None,
+) -> bool:
+    """Record that the part in hand did not go out, and what becomes of the text; False when the lease was lost."""
+    return bool(
+        tx.run(
+            "text_failed",
+            id=text.id,
+            claim=text.claim,
+            status=status,
+            channel=channel,
+            attempts=attempts,
+            delay=delay,
+            in_doubt=in_doubt,
+            error=error,
+        )
+    )
+
+
+def store_text(tx: Transaction, text: InboundText) -> bool:
+    """Keep a text the owner sent; False when it is a repeat of one that is kept already."""
+    stored = tx.row(
+        "store_text",
+        message_id=text.message_id,
+        phone_number=text.phone_number,
+        text=text.text,
+        received_at=text.received_at,
+    )
+    return stored is not None
+
+
+def next_text(tx: Transaction) -> Received | None:
+    """Take the oldest text that can be acted on, and hold it until the transaction ends."""
+    row = tx.row("next_text")
+    if row is None:
+        return None
+    text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
+    return Received(row["id"], text, row["now"])
+
+
+def _outgoing(row: Row, claim: str) -> Outgoing:
+    return Outgoing(
+        id=row["id"],
+        workflow_id=row["workflow_id"],
+        revision=row["revision"],
+        sort=Sort(row["kind"]),
+        urgent=row["urgent"],
+        parts=tuple(row["parts"]),
+        parts_sent=row["parts_sent"],
+        hidden_chars=row["hidden_chars"],
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        in_doubt_since=row["in_doubt_since"],
+        wanted=row.get("wanted", True),
+        claim=claim,
+        now=row["now"],
+    )

@@ -1,0 +1,207 @@
+"""Workflows in the database: finding them, leasing them, moving them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..core.models import Draft, GeneratedDraft, Workflow
+from ..core.states import Actor, State, check_path
+from .connection import Row, Transaction
+
+# What `processed_emails.status` says while a workflow is in a state; in all others the email is being worked on.
+EMAIL_STATUS = {
+    State.REPLY_SENT: "sent",
+    State.USER_IGNORED: "ignored",
+    State.TIMEOUT: "timeout",
+    State.FAILED: "failed",
+}
+IN_WORK = "orchestrating"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A leased workflow: under which claim, at what time by the database's clock, and what the lease found.
+
+    `email_status` is the email's status now; `in_doubt` says that an earlier attempt may have sent the reply.
+    """
+
+    workflow: Workflow
+    claim: str
+    now: datetime
+    email_status: str
+    in_doubt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition in a workflow's history."""
+
+    from_state: str | None
+    to_state: str
+    at: datetime
+    reason: str | None
+    actor: str
+
+
+def to_workflow(row: Row) -> Workflow:
+    """Make a Workflow of a row of `workflow_state`."""
+    previous = row["previous_state"]
+    return Workflow(
+        id=row["id"],
+        message_id=row["message_id"],
+        sender=row["email_from"] or "",
+        sender_name=row["sender_name"],
+        subject=row["email_subject"] or "",
+        preview=row["email_body_preview"] or "",
+        thread_id=row["thread_id"],
+        supersedes=row["supersedes"],
+        state=State(row["current_state"]),
+        previous_state=State(previous) if previous else None,
+        revision=row["draft_revision"],
+        draft_text=row["ai_reply_text"],
+        hidden_chars=row["hidden_chars"],
+        edit_iteration=row["edit_iteration"] or 0,
+        edit_instructions=row["user_edit_instructions"],
+        offered_at=row["offered_at"],
+        sms_sent_at=row["sms_sent_at"],
+        responded_at=row["user_responded_at"],
+        remind_at=row["remind_at"],
+        timeout_at=row["timeout_at"],
+        reply_message_id=row["reply_message_id"],
+        reply_sent_at=row["reply_sent_at"],
+        approved_at=row["approved_at"],
+        approved_hash=row["approved_hash"],
+        send_started_at=row["send_started_at"],
+        error=row["error_message"],
+        attempts=row["retry_count"] or 0,
+        next_attempt_at=row["next_attempt_at"],
+        claimed_by=row["claimed_by"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def find(tx: Transaction, name: str) -> Workflow | None:
+    """Find a workflow by its number (`7`, `#7`) or its email's Message-ID."""
+    number = name.removeprefix("#")
+    if number.isascii() and number.isdigit():
+        return get(tx, int(number))
+    row = tx.row("workflow_by_message_id", message_id=name)
+    return to_workflow(row) if row else None
+
+
+def get(tx: Transaction, workflow_id: int) -> Workflow | None:
+    """Read a workflow by its number."""
+    if not 0 < workflow_id < 2**31:
+        return None
+    row = tx.row("workflow_by_id", id=workflow_id)
+    return to_workflow(row) if row else None
+
+
+def hold(tx: Transaction, workflow_id: int) -> Workflow | None:
+    """Read a workflow and keep others from moving it until the transaction ends."""
+    if not 0 < workflow_id < 2**31:
+        return None
+    row = tx.row("lock_workflow", id=workflow_id)
+    return to_workflow(row) if row else None
+
+
+def select(tx: Transaction, query: str, **values: Any) -> list[Workflow]:
+    """Run one of the queries that return whole workflows."""
+    return [to_workflow(row) for row in tx.rows(query, **values)]
+
+
+def move(
+    tx: Transaction,
+    workflow: Workflow,
+    path: tuple[State, ...],
+    *,
+    actor: Actor,
+    reason: str | None = None,
+    claim: str | None = None,
+    changes: dict[str, Any] | None = None,
+) -> bool:
+    """Move a workflow through the states of `path`, if nobody moved it since it was read.
+
+    `changes` are further columns to set. Returns False, and changes nothing, when the workflow is no longer in the
+    state and draft revision of `workflow`, or no longer leased under `claim`. Raises ValueError for a path that the
+    table of transitions does not allow.
+    """
+    check_path(workflow.state, path)
+    moved = tx.row(
+        "move",
+        id=workflow.id,
+        state=workflow.state,
+        revision=workflow.revision,
+        path=[str(state) for state in path],
+        actor=actor,
+        reason=reason,
+        claim=claim,
+        changes=json.dumps(changes or {}, default=datetime.isoformat),
+        email_status_before=EMAIL_STATUS.get(workflow.state, IN_WORK),
+        email_status=EMAIL_STATUS.get(path[-1], IN_WORK),
+    )
+    return moved is not None
+
+
+def claim_drafting(tx: Transaction, claim: str, lease: int, max_awaiting: int) -> Claimed | None:
+    """Lease the next workflow that needs a draft, for `lease` seconds."""
+    tx.run("claim_turn")
+    row = tx.row("claim_drafting", claim=claim, lease=lease, max_awaiting=max_awaiting)
+    return _claimed(row, claim) if row else None
+
+
+def claim_replying(tx: Transaction, claim: str, lease: int, only: int | None = None) -> Claimed | None:
+    """Lease the next approved workflow, for `lease` seconds; `only` names one that shall not wait until it is due."""
+    row = tx.row("claim_replying", claim=claim, lease=lease, id=only, at_once=only is not None)
+    return _claimed(row, claim) if row else None
+
+
+def postpone(
+    tx: Transaction, claimed: Claimed, *, delay: float, attempts: int, error: str | None, in_doubt: bool = False
+) -> bool:
+    """Give a lease back and have the workflow due again after `delay` seconds; False when the lease was lost."""
+    return bool(
+        tx.run(
+            "postpone",
+            id=claimed.workflow.id,
+            claim=claimed.claim,
+            delay=delay,
+            attempts=attempts,
+            error=error,
+            in_doubt=in_doubt,
+        )
+    )
+
+
+def add_draft(
+    tx: Transaction, workflow_id: int, revision: int, draft: GeneratedDraft, instructions: str | None
+) -> None:
+    """Keep a draft."""
+    tx.run(
+        "add_draft",
+        workflow_id=workflow_id,
+        revision=revision,
+        text=draft.text,
+        instructions=instructions,
+        ai_draft_id=draft.draft_id,
+        model=draft.model,
+        tokens=draft.tokens,
+    )
+
+
+def drafts(tx: Transaction, workflow_id: int) -> list[Draft]:
+    """Read every draft of a workflow, oldest first."""
+    return [Draft(**row) for row in tx.rows("drafts", id=workflow_id)]
+
+
+def events(tx: Transaction, workflow_id: int) -> list[Event]:
+    """Read a workflow's history, oldest first."""
+    return [Event(**row) for row in tx.rows("events", id=workflow_id)]
+
+
+def _claimed(row: Row, claim: str) -> Claimed:
+    return Claimed(to_workflow(row), claim, row["now"], row["email_status"], row.get("in_doubt", False))

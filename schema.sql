@@ -1,0 +1,253 @@
+-- The database of Email Orchestrator, whole: applied by `email-orchestrator init-db`, as often as one likes.
+-- It brings an empty database, one that the Email Monitor has prepared, and one of any earlier version to the same state.
+
+SELECT pg_advisory_xact_lock(7003118);
+
+-- The Email Monitor's table, exactly as the Email Monitor creates it; where it exists it is left alone.
+DO $$
+BEGIN
+    IF to_regclass('processed_emails') IS NULL THEN
+        CREATE TABLE processed_emails (
+            id            SERIAL PRIMARY KEY,
+            message_id    VARCHAR(255) UNIQUE NOT NULL,
+            subject       TEXT,
+            from_address  VARCHAR(255) NOT NULL,
+            to_addresses  TEXT[],
+            received_at   TIMESTAMPTZ NOT NULL,
+            processed_at  TIMESTAMPTZ NOT NULL DEFAULT now(),
+            status        VARCHAR(50) NOT NULL DEFAULT 'pending',
+            reply_draft   TEXT,
+            error_message TEXT,
+            thread_id     VARCHAR(255),
+            in_reply_to   VARCHAR(255),
+            created_at    TIMESTAMPTZ NOT NULL DEFAULT now(),
+            updated_at    TIMESTAMPTZ NOT NULL DEFAULT now(),
+            body_text     TEXT,
+            body_html     TEXT
+        );
+        CREATE INDEX idx_processed_emails_pending ON processed_emails (received_at) WHERE status = 'pending';
+        CREATE FUNCTION processed_emails_touch() RETURNS trigger LANGUAGE plpgsql AS $touch$
+            BEGIN NEW.updated_at := now(); RETURN NEW; END
+        $touch$;
+        CREATE TRIGGER processed_emails_touch BEFORE UPDATE ON processed_emails
+            FOR EACH ROW EXECUTE FUNCTION processed_emails_touch();
+    END IF;
+END $$;
+
+-- One row for each email we took: where it stands on the belt.
+CREATE TABLE IF NOT EXISTS workflow_state (
+    id                     SERIAL PRIMARY KEY,
+    message_id             TEXT UNIQUE NOT NULL REFERENCES processed_emails (message_id) ON DELETE CASCADE,
+    email_subject          TEXT,
+    email_from             TEXT,
+    email_body_preview     TEXT,
+    current_state          TEXT NOT NULL,
+    previous_state         TEXT,
+    ai_reply_text          TEXT,
+    ai_reply_generated_at  TIMESTAMPTZ,
+    sms_message_id         TEXT,
+    sms_sent_at            TIMESTAMPTZ,
+    sms_phone_number       TEXT,
+    user_command           TEXT,
+    user_edit_instructions TEXT,
+    user_responded_at      TIMESTAMPTZ,
+    edit_iteration         INTEGER DEFAULT 0,
+    reply_sent_at          TIMESTAMPTZ,
+    reply_message_id       TEXT,
+    error_message          TEXT,
+    retry_count            INTEGER DEFAULT 0,
+    created_at             TIMESTAMPTZ DEFAULT now(),
+    updated_at             TIMESTAMPTZ DEFAULT now(),
+    timeout_at             TIMESTAMPTZ
+);
+
+-- The first design's table had narrow columns, times without a zone (in UTC) and no cascade.
+DO $$
+DECLARE
+    narrow record;
+    link   record;
+BEGIN
+    FOR narrow IN
+        SELECT column_name, data_type FROM information_schema.columns
+         WHERE table_schema = current_schema() AND table_name = 'workflow_state'
+           AND data_type IN ('character varying', 'timestamp without time zone')
+    LOOP
+        IF narrow.data_type = 'character varying' THEN
+            EXECUTE format('ALTER TABLE workflow_state ALTER COLUMN %I TYPE TEXT', narrow.column_name);
+        ELSE
+            EXECUTE format('ALTER TABLE workflow_state ALTER COLUMN %1$I TYPE TIMESTAMPTZ USING %1$I AT TIME ZONE ''UTC''',
+                           narrow.column_name);
+        END IF;
+    END LOOP;
+    FOR link IN
+        SELECT conname FROM pg_constraint
+         WHERE conrelid = 'workflow_state'::regclass AND confrelid = 'processed_emails'::regclass AND confdeltype <> 'c'
+    LOOP
+        EXECUTE format('ALTER TABLE workflow_state DROP CONSTRAINT %I', link.conname);
+        ALTER TABLE workflow_state ADD FOREIGN KEY (message_id) REFERENCES processed_emails (message_id) ON DELETE CASCADE;
+    END LOOP;
+END $$;
+
+ALTER TABLE workflow_state
+    ALTER COLUMN created_at SET DEFAULT now(),
+    ALTER COLUMN updated_at SET DEFAULT now(),
+    ADD COLUMN IF NOT EXISTS sender_name     TEXT NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS thread_id       TEXT,
+    -- which draft is current; 0 before the first
+    ADD COLUMN IF NOT EXISTS draft_revision  INTEGER NOT NULL DEFAULT 0,
+    -- characters at the draft's end that no text has shown the owner yet
+    ADD COLUMN IF NOT EXISTS hidden_chars    INTEGER NOT NULL DEFAULT 0,
+    -- when the current draft was first handed to the gateway: an answer from before is not an answer to it
+    ADD COLUMN IF NOT EXISTS offered_at      TIMESTAMPTZ,
+    ADD COLUMN IF NOT EXISTS remind_at       TIMESTAMPTZ,
+    -- the older workflow of the same thread that this one closed
+    ADD COLUMN IF NOT EXISTS supersedes      INTEGER,
+    -- when the draft was approved, and the fingerprint of the recipient, subject and body that were
+    ADD COLUMN IF NOT EXISTS approved_at     TIMESTAMPTZ,
+    ADD COLUMN IF NOT EXISTS approved_hash   TEXT,
+    -- set before SMTP is spoken to and cleared by a definite answer: while it is set, the reply may be out
+    ADD COLUMN IF NOT EXISTS send_started_at TIMESTAMPTZ,
+    -- the lease of whoever works on the row, and when the row is due again
+    ADD COLUMN IF NOT EXISTS claimed_by      TEXT,
+    ADD COLUMN IF NOT EXISTS claimed_until   TIMESTAMPTZ,
+    ADD COLUMN IF NOT EXISTS next_attempt_at TIMESTAMPTZ;
+
+CREATE INDEX IF NOT EXISTS idx_workflow_state ON workflow_state (current_state);
+CREATE INDEX IF NOT EXISTS idx_workflow_timeout ON workflow_state (timeout_at);
+CREATE INDEX IF NOT EXISTS idx_workflow_drafting ON workflow_state (id)
+    WHERE current_state IN ('pending', 'user_edit_requested', 'ai_generating');
+CREATE INDEX IF NOT EXISTS idx_workflow_replying ON workflow_state (id) WHERE current_state = 'user_approved';
+CREATE INDEX IF NOT EXISTS idx_workflow_waiting ON workflow_state (remind_at) WHERE current_state = 'awaiting_user';
+CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (email_from, thread_id)
+    WHERE current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
+                            'user_edit_requested');
+CREATE INDEX IF NOT EXISTS idx_workflow_replied ON workflow_state (email_from, reply_sent_at)
+    WHERE reply_sent_at IS NOT NULL;
+
+-- Every transition, for good: all figures and histories come from here.
+CREATE TABLE IF NOT EXISTS workflow_event (
+    id          BIGSERIAL PRIMARY KEY,
+    workflow_id INTEGER NOT NULL REFERENCES workflow_state (id) ON DELETE CASCADE,
+    from_state  TEXT,
+    to_state    TEXT NOT NULL,
+    at          TIMESTAMPTZ NOT NULL DEFAULT now(),
+    reason      TEXT,
+    actor       TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS idx_workflow_event_workflow ON workflow_event (workflow_id, id);
+CREATE INDEX IF NOT EXISTS idx_workflow_event_at ON workflow_event (at);
+
+-- Every draft ever made.
+CREATE TABLE IF NOT EXISTS draft (
+    workflow_id  INTEGER NOT NULL REFERENCES workflow_state (id) ON DELETE CASCADE,
+    revision     INTEGER NOT NULL,
+    text         TEXT NOT NULL,
+    instructions TEXT,
+    ai_draft_id  TEXT,
+    model        TEXT,
+    tokens       INTEGER,
+    created_at   TIMESTAMPTZ NOT NULL DEFAULT now(),
+    PRIMARY KEY (workflow_id, revision)
+);
+
+-- Inbox: what the owner texted, stored before it is acknowledged.
+CREATE TABLE IF NOT EXISTS sms_inbox (
+    id           BIGSERIAL PRIMARY KEY,
+    message_id   TEXT NOT NULL,
+    phone_number TEXT NOT NULL,
+    message      TEXT NOT NULL,
+    received_at  TIMESTAMPTZ NOT NULL,
+    stored_at    TIMESTAMPTZ NOT NULL DEFAULT now(),
+    -- the workflow whose sending has to be recorded before this answer can be acted on
+    waits_for    INTEGER,
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    processed_at TIMESTAMPTZ,
+    outcome      TEXT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_sms_inbox_message ON sms_inbox (message_id, received_at);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_sms_inbox_text ON sms_inbox (phone_number, received_at, md5(message));
+CREATE INDEX IF NOT EXISTS idx_sms_inbox_open ON sms_inbox (id) WHERE processed_at IS NULL;
+
+-- Outbox: what the owner is to be told, written in the transaction that decided it.
+CREATE TABLE IF NOT EXISTS sms_outbox (
+    id              BIGSERIAL PRIMARY KEY,
+    workflow_id     INTEGER REFERENCES workflow_state (id) ON DELETE CASCADE,
+    revision        INTEGER,
+    kind            TEXT NOT NULL,                   -- offer, more, reminder, answer, notice
+    channel         TEXT NOT NULL DEFAULT 'sms',     -- email when texting itself is down
+    urgent          BOOLEAN NOT NULL,                -- answers something the owner just texted: not held in quiet hours
+    parts           TEXT[] NOT NULL,
+    parts_sent      INTEGER NOT NULL DEFAULT 0,
+    hidden_chars    INTEGER NOT NULL DEFAULT 0,      -- how much of the draft is still unseen once this text is out
+    status          TEXT NOT NULL DEFAULT 'queued',  -- queued, sent, failed, unwanted
+    created_at      TIMESTAMPTZ NOT NULL DEFAULT now(),
+    next_attempt_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    -- set before the gateway is called and cleared by a definite answer: while it is set, the part may be out
+    in_doubt_since  TIMESTAMPTZ,
+    claimed_by      TEXT,
+    claimed_until   TIMESTAMPTZ,
+    gateway_id      TEXT,
+    sent_at         TIMESTAMPTZ,
+    error           TEXT
+);
+CREATE INDEX IF NOT EXISTS idx_sms_outbox_queued ON sms_outbox (id) WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS idx_sms_outbox_workflow ON sms_outbox (workflow_id);
+
+-- What the service must remember between two rounds: last poll, pauses, an unfinished command, notices given once.
+CREATE TABLE IF NOT EXISTS service_state (
+    key        TEXT PRIMARY KEY,
+    value      JSONB NOT NULL,
+    updated_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+
+-- Rows that the first design left in the middle of things go on from here.
+DO $$
+BEGIN
+    IF to_regclass('schema_version') IS NULL THEN
+        UPDATE workflow_state SET draft_revision = coalesce(edit_iteration, 0) + 1
+         WHERE ai_reply_text IS NOT NULL AND draft_revision = 0;
+        INSERT INTO draft (workflow_id, revision, text, instructions, created_at)
+        SELECT id, draft_revision, ai_reply_text, user_edit_instructions, coalesce(ai_reply_generated_at, created_at, now())
+          FROM workflow_state WHERE draft_revision > 0
+        ON CONFLICT DO NOTHING;
+        UPDATE workflow_state SET offered_at = sms_sent_at WHERE offered_at IS NULL;
+        UPDATE workflow_state w SET thread_id = p.thread_id
+          FROM processed_emails p WHERE p.message_id = w.message_id AND w.thread_id IS NULL;
+        -- What was approved then was not fingerprinted, and what was half texted was not recorded: both are offered anew.
+        WITH offered AS (
+            UPDATE workflow_state w
+               SET previous_state = w.current_state, offered_at = NULL,
+                   current_state = CASE WHEN w.draft_revision > 0 THEN 'sms_sending' ELSE 'pending' END
+             WHERE w.current_state IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'user_approved')
+            RETURNING w.id, w.previous_state, w.current_state)
+        INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
+        SELECT id, previous_state, current_state, 'taken over from the first design', 'timer' FROM offered;
+        UPDATE workflow_state
+           SET remind_at = sms_sent_at + interval '24 hours', timeout_at = coalesce(timeout_at, sms_sent_at + interval '48 hours')
+         WHERE current_state = 'awaiting_user' AND remind_at IS NULL;
+        UPDATE processed_emails p
+           SET status = CASE w.current_state WHEN 'reply_sent' THEN 'sent' WHEN 'user_ignored' THEN 'ignored'
+                             WHEN 'timeout' THEN 'timeout' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END
+          FROM workflow_state w WHERE p.message_id = w.message_id AND p.status = 'pending';
+        CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL DEFAULT now());
+    END IF;
+END $$;
+
+INSERT INTO schema_version (version)
+SELECT 1 WHERE NOT EXISTS (SELECT FROM schema_version WHERE version >= 1);
+
+-- People and programs that share the database under these roles, where there are such.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'readwrite') THEN
+        GRANT SELECT, INSERT, UPDATE, DELETE ON workflow_state, workflow_event, draft, sms_inbox, sms_outbox,
+              service_state, schema_version TO readwrite;
+        GRANT USAGE, SELECT ON SEQUENCE workflow_state_id_seq, workflow_event_id_seq, sms_inbox_id_seq, sms_outbox_id_seq
+              TO readwrite;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'readonly') THEN
+        GRANT SELECT ON workflow_state, workflow_event, draft, sms_inbox, sms_outbox, service_state, schema_version
+              TO readonly;
+    END IF;
+END $$;

@@ -32,8 +32,8 @@ class Email:
 class Workflow:
     """One email's way along the belt: a row of `workflow_state`.
 
-    `revision` numbers the current draft (0 before the first), `hidden_chars` counts the characters at the end of the draft
-    that no text has shown the owner yet, `offered_at` is when the first part of the current draft was first
+    `revision` numbers the current draft (0 before the first), `hidden_chars` counts the characters at the end of the
+    draft that no text has shown the owner yet, `offered_at` is when the first part of the current draft was first
     handed to the gateway. `attempts` counts failures of the step the row is in.
     """
 
@@ -44,6 +44,7 @@ class Workflow:
     subject: str
     preview: str
     thread_id: str | None
+    supersedes: int | None
     state: State
     previous_state: State | None
     revision: int
@@ -54,9 +55,13 @@ class Workflow:
     offered_at: datetime | None
     sms_sent_at: datetime | None
     responded_at: datetime | None
+    remind_at: datetime | None
+    timeout_at: datetime | None
     reply_message_id: str | None
     reply_sent_at: datetime | None
+    approved_at: datetime | None
     approved_hash: str | None
+    send_started_at: datetime | None
     error: str | None
     attempts: int
     next_attempt_at: datetime | None
@@ -77,7 +82,7 @@ class GeneratedDraft:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A draft as it is kept: `instructions` is what the owner asked for when this revision was made, None for the first."""
+    """A draft as it is kept: `instructions` is what the owner asked for to get this revision, None for the first."""
 
     workflow_id: int
     revision: int

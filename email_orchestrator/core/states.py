@@ -40,9 +40,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.AI_GENERATED: frozenset({State.SMS_SENDING, State.USER_IGNORED, State.FAILED}),
     State.SMS_SENDING: frozenset({State.SMS_SENT, State.USER_IGNORED, State.FAILED}),
     State.SMS_SENT: frozenset({State.AWAITING_USER, State.USER_IGNORED, State.FAILED}),
-    State.AWAITING_USER: frozenset(
-        {State.USER_APPROVED, State.USER_EDIT_REQUESTED, State.USER_IGNORED, State.TIMEOUT}
-    ),
+    State.AWAITING_USER: frozenset({State.USER_APPROVED, State.USER_EDIT_REQUESTED, State.USER_IGNORED, State.TIMEOUT}),
     State.USER_APPROVED: frozenset({State.REPLY_SENT, State.AWAITING_USER, State.FAILED}),
     State.USER_EDIT_REQUESTED: frozenset({State.AI_GENERATING, State.USER_IGNORED, State.FAILED}),
     State.FAILED: frozenset({State.AI_GENERATING, State.SMS_SENDING, State.USER_APPROVED, State.USER_IGNORED}),
@@ -60,7 +58,7 @@ def may_follow(before: State, after: State) -> bool:
 
 
 def check_path(start: State, path: tuple[State, ...]) -> None:
-    """Check that a workflow in `start` may pass the states of `path` in order; raises ValueError naming the bad step."""
+    """Check that a workflow in `start` may pass the states of `path` in order; raises ValueError for a bad step."""
     before = start
     for after in path:
         if not may_follow(before, after):

@@ -1,0 +1,65 @@
+"""Asks the AI Reply Generator for drafts.
+
+Its `/health` makes a paid model call each time, so nothing here calls it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from ..core.models import GeneratedDraft
+from ..errors import Kind, ServiceError
+from .http import JsonService, clean_text
+
+NAME = "AI Reply Generator"
+ACTION_TIMEOUT = 5.0
+
+
+class AiReplyGenerator:
+    """The AI Reply Generator at `url`; every call is given `timeout` seconds in all."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._service = JsonService(NAME, url, timeout)
+        self._action_timeout = min(timeout, ACTION_TIMEOUT)
+
+    def generate(
+        self, message_id: str, tone: str, max_length: int | None, context_instructions: str | None
+    ) -> GeneratedDraft:
+        """Return a draft for the email `message_id`, its text cleaned of control characters.
+
+        Raises ServiceError: permanent when the request itself is refused (422), else transient. The call has no effect
+        outside, so an answer that was lost or is unusable is simply asked for again.
+        """
+        answer = self._service.call(
+            "POST",
+            "/generate-reply",
+            body={
+                "email_message_id": message_id,
+                "tone": tone,
+                "max_length": max_length,
+                "context_instructions": context_instructions,
+            },
+        )
+        draft = answer.get("full_draft")
+        text = clean_text(draft).strip() if isinstance(draft, str) else ""
+        if not text:
+            raise ServiceError(NAME, "its answer has no draft", Kind.TRANSIENT)
+        draft_id, model, tokens = answer.get("draft_id"), answer.get("model_version"), answer.get("tokens_used")
+        return GeneratedDraft(
+            draft_id=clean_text(draft_id) if isinstance(draft_id, str) else "",
+            text=text,
+            model=clean_text(model) if isinstance(model, str) else "",
+            tokens=tokens if isinstance(tokens, int) and 0 <= tokens < 2**31 else 0,
+        )
+
+    def record_action(self, draft_id: str, action: str, edited_text: str | None) -> None:
+        """Tell the generator what became of a draft: `action` is approve, edit or ignore.
+
+        Raises ServiceError, which callers may drop: the generator remembers nothing that a workflow needs.
+        """
+        self._service.call(
+            "PUT",
+            f"/drafts/{quote(draft_id, safe='')}/action",
+            body={"action": action, "edited_text": edited_text},
+            timeout=self._action_timeout,
+        )

@@ -1,0 +1,216 @@
+"""The sentences the owner reads, apart from the texts that offer a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ..errors import Trouble
+from .hours import show_time
+from .models import Workflow
+from .policy import Policy
+from .quoting import display_address, quote_line
+from .states import State
+
+MENU = (
+    "1 send it, 2 <what to change> rewrite it, 3 leave it. With several waiting, name one: 1 #7. "
+    "Also: list, more #7, undo, again #7, retry #7."
+)
+NOTHING_WAITS = "No draft waits for you. Nothing was sent."
+
+
+def about(workflow: Workflow) -> str:
+    """Name a workflow in a few words: number, sender, subject."""
+    subject = quote_line(workflow.subject, 40)
+    return f"#{workflow.id} {display_address(workflow.sender)}" + (f': "{subject}"' if subject else "")
+
+
+def sent(workflow: Workflow) -> str:
+    """Confirm that SMTP accepted the reply."""
+    return f"✅ Sent to {display_address(workflow.sender)} (#{workflow.id})"
+
+
+def sending_soon(workflow: Workflow, delay: int) -> str:
+    """Say that an approved reply leaves after the delay, and how to stop it."""
+    return f'Sending to {display_address(workflow.sender)} in {delay} s (#{workflow.id}). Text "undo" to stop it.'
+
+
+def rewriting(workflow: Workflow) -> str:
+    """Confirm an edit."""
+    return f"✏️ Rewriting #{workflow.id}. The new draft follows."
+
+
+def ignored(workflow: Workflow) -> str:
+    """Confirm that an email is left unanswered."""
+    return f"Left unanswered: {about(workflow)}"
+
+
+def undone(workflow: Workflow) -> str:
+    """Confirm that an approval was taken back."""
+    return f"Taken back: #{workflow.id} was not sent and waits again. 1 #{workflow.id} sends it."
+
+
+def trying_again(workflow: Workflow) -> str:
+    """Confirm a retry."""
+    return f"Trying again: {about(workflow)}"
+
+
+def what_to_change(workflow: Workflow) -> str:
+    """Ask for the instructions that an edit lacks."""
+    return f"What shall I change in #{workflow.id}? Text it now, for example: shorter and more friendly"
+
+
+def too_many_edits(workflow: Workflow, limit: int) -> str:
+    """Refuse another edit."""
+    number = f"#{workflow.id}"
+    return f"{number} was rewritten {limit} times, that is the limit. 1 {number} sends it, 3 {number} leaves it."
+
+
+def not_shown_yet(workflow: Workflow) -> str:
+    """Refuse an approval of a draft that the owner has not seen whole."""
+    return (
+        f"Not sent: you have not seen the last {workflow.hidden_chars} characters of #{workflow.id}. "
+        f'Text "more #{workflow.id}" first.'
+    )
+
+
+def answered_too_early(workflow: Workflow) -> str:
+    """Refuse an answer that was written before the draft it would approve was on its way."""
+    return (
+        f"Your text crossed with a newer draft of {about(workflow)}. "
+        f"If you mean the one you have now, text 1 #{workflow.id}."
+    )
+
+
+def unknown_number(number: int) -> str:
+    """Say that no workflow has this number."""
+    return f'There is no #{number}. Text "list" to see what waits.'
+
+
+def nothing_hidden(workflow: Workflow) -> str:
+    """Answer a request for more of a draft that was shown whole."""
+    return f'You have seen all of #{workflow.id}. "again #{workflow.id}" texts it once more.'
+
+
+def nothing_to(verb: str) -> str:
+    """Say that there is nothing to undo or to try again."""
+    return f'There is nothing to {verb}. Text "list" to see what waits.'
+
+
+def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
+    """List drafts, with the words to use; `verb` is the command that needs a number, when there was one."""
+    if not workflows:
+        return NOTHING_WAITS
+    count = f"{len(workflows)} drafts wait" if len(workflows) > 1 else "1 draft waits"
+    head = f"{count}:" if verb is None else f"Which one? Nothing was done yet. {count}:"
+    lines = [head, *(about(workflow) for workflow in workflows[:10])]
+    if len(workflows) > 10:
+        lines.append(f"and {len(workflows) - 10} more")
+    first = workflows[0].id
+    lines.append(f"1 #{first} sends, 2 #{first} <what to change> rewrites, 3 #{first} leaves it.")
+    return "\n".join(lines)
+
+
+def undo_which(workflows: Sequence[Workflow]) -> str:
+    """List approved replies that can still be taken back."""
+    lines = ["Which one?", *(about(workflow) for workflow in workflows[:10])]
+    lines.append(f'Text "undo #{workflows[0].id}".')
+    return "\n".join(lines)
+
+
+def not_acted_on(text: str) -> str:
+    """Own up to a text that could not be acted on because of a fault of ours."""
+    return f'⚠️ I could not act on "{quote_line(text, 30)}". Nothing was sent. Text "list" to see how things stand.'
+
+
+def failed_list(workflows: Sequence[Workflow]) -> str:
+    """List workflows that failed, with the words to use."""
+    lines = ["Which one?", *(about(workflow) for workflow in workflows[:10])]
+    lines.append(f'Text "retry #{workflows[0].id}".')
+    return "\n".join(lines)
+
+
+def not_understood(text: str) -> str:
+    """Answer a text that is no command."""
+    return f'I did not understand "{quote_line(text, 30)}". Nothing was sent. {MENU}'
+
+
+def carrier_word(word: str) -> str:
+    """Answer a word that the carrier, not we, may have acted on."""
+    return f"{word} is not a command here, but your carrier may act on it and block these texts. {MENU}"
+
+
+def what_happened(workflow: Workflow, policy: Policy) -> str:
+    """Say what became of a workflow and when, for a command that comes too late or too soon."""
+    when = show_time(workflow.updated_at, policy)
+    number = f"#{workflow.id}"
+    match workflow.state:
+        case State.REPLY_SENT:
+            sent_at = workflow.reply_sent_at or workflow.updated_at
+            return f"{number} was already sent to {display_address(workflow.sender)} on {show_time(sent_at, policy)}."
+        case State.USER_IGNORED:
+            why = f" ({workflow.error})" if workflow.error else ""
+            return f"{number} was closed on {when}{why}. Nothing was sent."
+        case State.TIMEOUT:
+            return f"{number} timed out on {when}. Nothing was sent."
+        case State.FAILED:
+            return f'{number} failed on {when}: {workflow.error}. Text "retry {number}" or "3 {number}".'
+        case State.USER_APPROVED:
+            return f"{number} is approved and on its way out."
+        case State.AWAITING_USER:
+            words = f"1 {number} sends it, 2 {number} ... rewrites it, 3 {number} leaves it"
+            return f"{about(workflow)} waits for you: {words}."
+        case State.SMS_SENDING | State.SMS_SENT:
+            return f"The draft of {number} is being texted to you."
+        case _:
+            return f"The draft of {number} is still being written; you get it as a text."
+
+
+def failed(workflow: Workflow, reason: str) -> str:
+    """Tell the owner that a workflow failed, and what to text."""
+    stage = "send reply to" if workflow.state is State.USER_APPROVED else "prepare a reply to"
+    whom = f"{display_address(workflow.sender)} (#{workflow.id})"
+    return f'⚠️ Failed to {stage} {whom}: {reason}. Text "retry #{workflow.id}".'
+
+
+def outcome_unknown(workflow: Workflow) -> str:
+    """Ask the owner about a reply that may or may not be out."""
+    return (
+        f"⚠️ I cannot tell whether the reply to {display_address(workflow.sender)} (#{workflow.id}) went out: the "
+        "connection "
+        f'broke at the last moment. Look into Sent Mail, then text "retry #{workflow.id}" to send it again '
+        f'or "3 #{workflow.id}" to close it.'
+    )
+
+
+def timed_out(workflow: Workflow) -> str:
+    """Tell the owner that a draft has waited long enough."""
+    return (
+        f"⌛ {about(workflow)} had no answer from you and is closed. Nothing was sent. 1 #{workflow.id} brings it back."
+    )
+
+
+def reminder(workflows: Sequence[Workflow]) -> str:
+    """Remind of several drafts at once."""
+    return "⏰ " + waiting_list(workflows)
+
+
+def mail_paused(trouble: Trouble, message: str, until: datetime | None, policy: Policy) -> str:
+    """Tell the owner that no reply goes out for now."""
+    if until is None:
+        return (
+            f'⚠️ Gmail refuses our password: {message}. Approved replies wait. Mend EMAIL_PASSWORD, then text "retry".'
+        )
+    what = "reached its daily limit" if trouble is Trouble.DAILY_LIMIT else "asks us to wait"
+    return f"⚠️ The mail account {what}. Approved replies wait and go out by themselves from {show_time(until, policy)}."
+
+
+def looks_like_a_loop(sender: str, count: int) -> str:
+    """Tell the owner that a sender gets no further drafts for now."""
+    who = display_address(sender)
+    return f"⚠️ {who} got {count} replies in 3 hours. It may be a machine: further emails from it are left."
+
+
+def mail_resumed() -> str:
+    """Confirm that sending is tried again."""
+    return "Trying to send mail again."

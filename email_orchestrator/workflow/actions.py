@@ -1,0 +1,213 @@
+"""What a person may do with a workflow; SMS, command line, API and web all come through here.
+
+Each action works in the caller's transaction and raises WrongState, with a sentence that says what happened instead,
+when the workflow is not in a state for it or somebody else was first.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from ..core import notification
+from ..core.models import Workflow
+from ..core.reply_headers import new_message_id
+from ..core.states import Actor, State, may_follow
+from ..errors import NotFound, WrongState
+from ..store import emails, memory, texts, workflows
+from ..store.connection import Transaction
+from ..store.texts import Sort
+from .desk import Desk, Room, advance, offer, offer_note, refusal
+from .letters import write_letter
+
+# Where a failed workflow goes on: at the step that failed, never before it.
+RETRY_FROM = {
+    State.PENDING: State.AI_GENERATING,
+    State.USER_EDIT_REQUESTED: State.AI_GENERATING,
+    State.AI_GENERATING: State.AI_GENERATING,
+    State.AI_GENERATED: State.SMS_SENDING,
+    State.SMS_SENDING: State.SMS_SENDING,
+    State.SMS_SENT: State.SMS_SENDING,
+    State.USER_APPROVED: State.USER_APPROVED,
+}
+
+
+def find(tx: Transaction, name: str) -> Workflow:
+    """Find a workflow by number or Message-ID and hold it; raises NotFound."""
+    found = workflows.find(tx, name)
+    held = workflows.hold(tx, found.id) if found else None
+    if held is None:
+        raise NotFound(f"There is no workflow {name}: `email-orchestrator list` shows what there is.")
+    return held
+
+
+def approve(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, delay: float = 0) -> None:
+    """Approve a workflow's current draft: fingerprint what will be sent, and give the reply its Message-ID.
+
+    The reply is due for sending `delay` seconds later.
+    """
+    email = emails.read(tx, workflow.message_id)
+    if email is None or not may_follow(workflow.state, State.USER_APPROVED) or workflow.state is State.FAILED:
+        raise refusal(tx, desk, workflow)
+    _move(
+        tx,
+        desk,
+        workflow,
+        State.USER_APPROVED,
+        actor,
+        user_command="approve",
+        user_responded_at=tx.now,
+        approved_at=tx.now,
+        approved_hash=write_letter(workflow, email, desk.policy).fingerprint,
+        reply_message_id=new_message_id(f"{workflow.id}.{workflow.revision}.{desk.token()}", desk.policy.email_address),
+        send_started_at=None,
+        retry_count=0,
+        next_attempt_at=tx.now + timedelta(seconds=delay) if delay else None,
+        error_message=None,
+    )
+
+
+def edit(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, instructions: str) -> None:
+    """Have a draft rewritten; raises WrongState also when it was rewritten as often as is allowed."""
+    if workflow.state is State.AWAITING_USER and workflow.edit_iteration >= desk.policy.max_edit_iterations:
+        raise WrongState(
+            f"#{workflow.id} was rewritten {workflow.edit_iteration} times, that is the limit: "
+            "the draft stays as it is, approve it or leave it."
+        )
+    _move(
+        tx,
+        desk,
+        workflow,
+        State.USER_EDIT_REQUESTED,
+        actor,
+        user_command="edit",
+        user_responded_at=tx.now,
+        user_edit_instructions=instructions,
+        edit_iteration=workflow.edit_iteration + 1,
+        retry_count=0,
+        next_attempt_at=None,
+        error_message=None,
+    )
+    tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "edit"))
+
+
+def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+    """Leave an email unanswered, or give up a workflow that failed."""
+    _move(
+        tx,
+        desk,
+        workflow,
+        State.USER_IGNORED,
+        actor,
+        reason="left by the owner",
+        user_command="ignore",
+        user_responded_at=tx.now,
+        error_message=None,
+    )
+    tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "ignore"))
+
+
+def time_out(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+    """Close a draft that has waited long enough."""
+    _move(tx, desk, workflow, State.TIMEOUT, actor)
+
+
+def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+    """Take an approval back while the reply has not been handed to SMTP."""
+    if workflow.send_started_at is not None:
+        raise refusal(tx, desk, workflow)
+    _move(
+        tx,
+        desk,
+        workflow,
+        State.AWAITING_USER,
+        actor,
+        only_from=State.USER_APPROVED,
+        reason="taken back by the owner",
+        approved_hash=None,
+        reply_message_id=None,
+        next_attempt_at=None,
+        retry_count=0,
+    )
+
+
+def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+    """Let a failed workflow go on at the step that failed, its attempts counted anew."""
+    if workflow.state is not State.FAILED:
+        raise refusal(tx, desk, workflow)
+    goes_on = RETRY_FROM[workflow.previous_state or State.PENDING]
+    _move(
+        tx,
+        desk,
+        workflow,
+        goes_on,
+        actor,
+        reason="tried again by the owner",
+        retry_count=0,
+        next_attempt_at=None,
+        send_started_at=None,
+        error_message=None,
+        user_responded_at=tx.now,
+        **({"offered_at": None} if goes_on is State.SMS_SENDING else {}),
+    )
+    resume_mail(tx, desk)
+    if goes_on is State.SMS_SENDING:
+        _offer_again(tx, desk, workflow, offer_note(workflow))
+
+
+def offer_again(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+    """Text a draft once more; one that timed out waits again, and an answer from before does not count for it."""
+    if workflow.state is State.TIMEOUT:
+        _move(
+            tx,
+            desk,
+            workflow,
+            State.AWAITING_USER,
+            actor,
+            reason="asked for again by the owner",
+            offered_at=None,
+            remind_at=None,
+            timeout_at=None,
+            user_responded_at=tx.now,
+        )
+    elif workflow.state is not State.AWAITING_USER:
+        raise refusal(tx, desk, workflow)
+    _offer_again(tx, desk, workflow, "Once more")
+
+
+def show_more(tx: Transaction, desk: Desk, workflow: Workflow, *, urgent: bool) -> None:
+    """Text the part of a draft that the owner has not seen yet."""
+    rest = notification.compose_more(workflow.id, workflow.draft_text or "", workflow.hidden_chars, desk.policy.style)
+    texts.queue(tx, Sort.MORE, rest, urgent=urgent, workflow_id=workflow.id, revision=workflow.revision)
+    tx.after_commit(lambda: desk.wake(Room.TEXTING))
+
+
+def resume_mail(tx: Transaction, desk: Desk) -> bool:
+    """End a pause of all replies; False when there was none."""
+    if memory.recall(tx, memory.MAIL_PAUSE) is None:
+        return False
+    memory.forget(tx, memory.MAIL_PAUSE)
+    tx.after_commit(lambda: desk.wake(Room.REPLYING))
+    return True
+
+
+def _offer_again(tx: Transaction, desk: Desk, workflow: Workflow, note: str) -> None:
+    current = workflows.get(tx, workflow.id)
+    if current is not None:
+        offer(tx, desk, current, note)
+
+
+def _move(
+    tx: Transaction,
+    desk: Desk,
+    workflow: Workflow,
+    state: State,
+    actor: Actor,
+    *,
+    only_from: State | None = None,
+    reason: str | None = None,
+    **changes: Any,
+) -> None:
+    allowed = may_follow(workflow.state, state) and only_from in (None, workflow.state)
+    if not allowed or not advance(tx, desk, workflow, state, actor=actor, reason=reason, **changes):
+        raise refusal(tx, desk, workflow)

@@ -1,0 +1,240 @@
+"""Answering: what the owner texted is understood and done, and the owner is told."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from ..core import wording
+from ..core.commands import Command, Verb, parse_command
+from ..core.hours import CONVERSATION
+from ..core.models import InboundText, Workflow
+from ..core.states import Actor, State
+from ..errors import DatabaseUnavailable, WrongState
+from ..store import texts, workflows
+from ..store.connection import Transaction
+from ..store.texts import Received, Sort
+from . import actions, asking
+from .desk import Desk, tell
+
+log = logging.getLogger(__name__)
+
+# Commands that need a draft the owner has; the others find their workflow in other ways.
+ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
+
+
+class StillSending(Exception):
+    """The draft that is answered is on the phone, but our record of its sending is not committed yet."""
+
+    def __init__(self, workflow_id: int) -> None:
+        self.workflow_id = workflow_id
+
+
+def answer_one(desk: Desk) -> bool:
+    """Act on the oldest text of the inbox; False when there is none."""
+    received: Received | None = None
+    try:
+        with desk.database.transaction() as tx:
+            received = texts.next_text(tx)
+            if received is None:
+                return False
+            try:
+                outcome = Conversation(tx, desk, received).act()
+                tx.run("text_done", id=received.id, outcome=outcome)
+            except StillSending as waiting:
+                tx.run("text_waits_for", id=received.id, workflow_id=waiting.workflow_id)
+                outcome = f"waits for #{waiting.workflow_id}"
+        log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        if received is None:
+            raise
+        log.exception("inbox %d: it could not be acted on", received.id)
+        _put_aside(desk, received)
+    return True
+
+
+def _put_aside(desk: Desk, received: Received) -> None:
+    """Keep one bad text from blocking those behind it; the owner hears of it when it is given up."""
+    with desk.database.transaction() as tx:
+        row = tx.row("text_stumbled", id=received.id, error="could not be acted on")
+        if row is not None and row["attempts"] >= 3:
+            tell(tx, desk, Sort.ANSWER, wording.not_acted_on(received.text.text), urgent=True)
+
+
+class Conversation:
+    """One text of the owner's, in the transaction that acts on it."""
+
+    def __init__(self, tx: Transaction, desk: Desk, received: Received) -> None:
+        self.tx = tx
+        self.desk = desk
+        self.text: InboundText = received.text
+        # A text that was fetched hours later is not part of a conversation any more.
+        self.fresh = received.now - received.text.received_at < CONVERSATION
+
+    def act(self) -> str:
+        """Do what the text asks, and queue the answer; returns what was done in a few words."""
+        command = parse_command(self.text.text)
+        question = asking.open_question(self.tx)
+        asking.close_question(self.tx, question)
+        if question is not None:
+            command = asking.complete(question, command, self.text.text)
+        try:
+            return self._dispatch(command)
+        except WrongState as refusal:
+            self.say(str(refusal))
+            return f"{command.verb}: refused"
+
+    def say(self, text: str) -> None:
+        """Queue an answer."""
+        tell(self.tx, self.desk, Sort.ANSWER, text, urgent=self.fresh)
+
+    def _dispatch(self, command: Command) -> str:
+        if command.verb in ON_A_DRAFT:
+            return self._on_a_draft(command)
+        match command.verb:
+            case Verb.UNDO:
+                return self._undo(command)
+            case Verb.RETRY:
+                return self._retry(command)
+            case Verb.AGAIN:
+                return self._again(command)
+            case Verb.LIST:
+                self.say(wording.waiting_list(workflows.select(self.tx, "offered")))
+            case Verb.MENU:
+                self.say(wording.MENU)
+            case Verb.NUMBER:
+                self._describe(command)
+            case _:
+                return asking.not_a_command(self.tx, self.desk, command, urgent=self.fresh)
+        return str(command.verb)
+
+    def _on_a_draft(self, command: Command) -> str:
+        workflow = self._which(command)
+        if workflow is None:
+            return f"{command.verb}: which one?"
+        if workflow.state is State.SMS_SENDING and self._answers(workflow):
+            raise StillSending(workflow.id)
+        if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
+            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS)
+            return f"{command.verb}: #{workflow.id} offered again"
+        if workflow.state is State.AWAITING_USER and not self._answers(workflow):
+            self.say(wording.answered_too_early(workflow))
+            return f"{command.verb}: crossed with the draft of #{workflow.id}"
+        match command.verb:
+            case Verb.APPROVE:
+                self._approve(workflow)
+            case Verb.EDIT:
+                self._edit(workflow, command)
+            case Verb.IGNORE:
+                actions.ignore(self.tx, self.desk, workflow, Actor.SMS)
+                self._confirm(wording.ignored(workflow))
+            case _:
+                self._more(workflow)
+        return f"{command.verb} #{workflow.id}"
+
+    def _which(self, command: Command) -> Workflow | None:
+        """Find the draft that is meant; where that is not clear, ask."""
+        if command.workflow_id is not None:
+            named = workflows.hold(self.tx, command.workflow_id)
+            if named is None:
+                self.say(wording.unknown_number(command.workflow_id))
+            return named
+        offered = workflows.select(self.tx, "offered")
+        # A draft that was handed over after the owner wrote cannot be the one that is meant.
+        known = [workflow for workflow in offered if self._answers(workflow)]
+        if len(known) == 1 or (not known and len(offered) == 1):
+            return workflows.hold(self.tx, (known or offered)[0].id)
+        if offered:
+            asking.ask_which(self.tx, command)
+        self.say(wording.waiting_list(known or offered, command.verb))
+        return None
+
+    def _answers(self, workflow: Workflow) -> bool:
+        """Say whether the owner can have seen the current draft when writing; both clocks count whole seconds."""
+        return workflow.offered_at is not None and _second(self.text.received_at) >= _second(workflow.offered_at)
+
+    def _approve(self, workflow: Workflow) -> None:
+        if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
+            raise WrongState(wording.not_shown_yet(workflow))
+        delay = self.desk.policy.send_delay
+        actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay)
+        if delay:
+            self._confirm(wording.sending_soon(workflow, delay))
+
+    def _edit(self, workflow: Workflow, command: Command) -> None:
+        if workflow.state is State.AWAITING_USER and not command.words:
+            asking.ask_what(self.tx, workflow)
+            self.say(wording.what_to_change(workflow))
+            return
+        actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words)
+        self._confirm(wording.rewriting(workflow))
+
+    def _more(self, workflow: Workflow) -> None:
+        if workflow.state is not State.AWAITING_USER or not workflow.hidden_chars:
+            self.say(
+                wording.nothing_hidden(workflow)
+                if workflow.state is State.AWAITING_USER
+                else wording.what_happened(workflow, self.desk.policy)
+            )
+            return
+        actions.show_more(self.tx, self.desk, workflow, urgent=self.fresh)
+
+    def _undo(self, command: Command) -> str:
+        approved = workflows.select(self.tx, "approved")
+        if command.workflow_id is None and len(approved) != 1:
+            self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
+            return "undo: which one?"
+        workflow = self._named(replace(command, workflow_id=command.workflow_id or approved[0].id))
+        if workflow is not None:
+            actions.undo(self.tx, self.desk, workflow, Actor.SMS)
+            self.say(wording.undone(workflow))
+        return "undo"
+
+    def _retry(self, command: Command) -> str:
+        failed = workflows.select(self.tx, "failed")
+        if command.workflow_id is None and len(failed) != 1:
+            if failed:
+                self.say(wording.failed_list(failed))
+            else:
+                resumed = actions.resume_mail(self.tx, self.desk)
+                self.say(wording.mail_resumed() if resumed else wording.nothing_to("try again"))
+            return "retry: which one?"
+        workflow = self._named(replace(command, workflow_id=command.workflow_id or failed[0].id))
+        if workflow is not None:
+            actions.retry(self.tx, self.desk, workflow, Actor.SMS)
+            self._confirm(wording.trying_again(workflow))
+        return "retry"
+
+    def _again(self, command: Command) -> str:
+        offered = workflows.select(self.tx, "offered")
+        if command.workflow_id is None and len(offered) != 1:
+            if offered:
+                asking.ask_which(self.tx, command)
+            self.say(wording.waiting_list(offered, command.verb))
+            return "again: which one?"
+        workflow = self._named(replace(command, workflow_id=command.workflow_id or offered[0].id))
+        if workflow is not None:
+            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS)
+        return "again"
+
+    def _named(self, command: Command) -> Workflow | None:
+        workflow = workflows.hold(self.tx, command.workflow_id or 0)
+        if workflow is None:
+            self.say(wording.unknown_number(command.workflow_id or 0))
+        return workflow
+
+    def _describe(self, command: Command) -> None:
+        workflow = self._named(command)
+        if workflow is not None:
+            self.say(wording.what_happened(workflow, self.desk.policy))
+
+    def _confirm(self, text: str) -> None:
+        if self.desk.policy.confirm:
+            self.say(text)
+
+
+def _second(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)

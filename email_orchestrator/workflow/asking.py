@@ -1,0 +1,81 @@
+"""What is asked back: which draft, what to change; and the help for what was not understood."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..core import wording
+from ..core.commands import Command, Verb
+from ..core.models import Workflow
+from ..store import memory
+from ..store.connection import Transaction
+from ..store.texts import Sort
+from .desk import Desk, tell
+
+log = logging.getLogger(__name__)
+
+QUESTION_STANDS = timedelta(minutes=10)
+HELP_EVERY = timedelta(minutes=1)
+STOP_WORDS = frozenset(
+    {"STOP", "STOPALL", "CANCEL", "END", "QUIT", "UNSUBSCRIBE", "REVOKE", "OPTOUT", "OPT-OUT", "ARRET", "REMOVE", "TD"}
+)
+START_WORDS = frozenset({"START", "UNSTOP", "YES"})
+
+
+def ask_which(tx: Transaction, command: Command) -> None:
+    """Remember a command that lacks its number; a number alone completes it for ten minutes."""
+    memory.remember(tx, memory.DIALOGUE, {"verb": command.verb, "words": command.words, "at": tx.now})
+
+
+def ask_what(tx: Transaction, workflow: Workflow) -> None:
+    """Remember an edit that lacks its instructions; the next text that is no command is taken for them."""
+    memory.remember(tx, memory.DIALOGUE, {"verb": Verb.EDIT, "workflow": workflow.id, "words": "", "at": tx.now})
+
+
+def open_question(tx: Transaction) -> dict[str, Any] | None:
+    """Return the question that the owner has not answered yet, unless it is too old."""
+    question = memory.recall(tx, memory.DIALOGUE)
+    if question is None or tx.now - datetime.fromisoformat(question["at"]) > QUESTION_STANDS:
+        return None
+    return question
+
+
+def close_question(tx: Transaction, question: dict[str, Any] | None) -> None:
+    """Forget a question: the next text either answers it or drops it."""
+    if question is not None:
+        memory.forget(tx, memory.DIALOGUE)
+
+
+def complete(question: dict[str, Any], command: Command, text: str) -> Command:
+    """Make one command of an open question and the text that followed it; a text of another kind stands for itself."""
+    verb = Verb(question["verb"])
+    if "workflow" in question and command.verb is Verb.UNCLEAR:
+        return Command(verb, question["workflow"], text.strip())
+    if "workflow" not in question and command.verb is Verb.NUMBER:
+        return replace(command, verb=verb, words=question["words"])
+    return command
+
+
+def not_a_command(tx: Transaction, desk: Desk, command: Command, *, urgent: bool) -> str:
+    """Help the owner along after a text that is no command, at most once a minute; note a word carriers act on."""
+    if command.verb is Verb.CARRIER:
+        _note_carrier_word(tx, command.words)
+        help_text = wording.carrier_word(command.words)
+    else:
+        help_text = wording.not_understood(command.words)
+    given = memory.recall(tx, memory.HELP_GIVEN)
+    if given is None or tx.now - datetime.fromisoformat(given["at"]) >= HELP_EVERY:
+        memory.remember(tx, memory.HELP_GIVEN, {"at": tx.now})
+        tell(tx, desk, Sort.ANSWER, help_text, urgent=urgent)
+    return str(command.verb)
+
+
+def _note_carrier_word(tx: Transaction, word: str) -> None:
+    if word in STOP_WORDS:
+        log.warning("the owner texted %s: the carrier may block texting now", word)
+        memory.remember(tx, memory.TEXTING_BLOCKED, {"word": word, "at": tx.now})
+    elif word in START_WORDS:
+        memory.forget(tx, memory.TEXTING_BLOCKED)

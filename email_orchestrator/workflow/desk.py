@@ -1,0 +1,157 @@
+"""What every step and action works with, and the two things all of them do: move a workflow, tell the owner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ..core import notification, wording
+from ..core.hours import is_answer
+from ..core.models import Composed, Workflow
+from ..core.policy import Policy
+from ..core.states import Actor, State
+from ..errors import WrongState
+from ..store import texts, workflows
+from ..store.connection import Database, Transaction
+
+log = logging.getLogger(__name__)
+
+
+class Room(StrEnum):
+    """Who has something to do."""
+
+    DRAFTING = "drafting"
+    TEXTING = "texting"
+    REPLYING = "replying"
+    ANSWERING = "answering"
+
+
+_NEXT_ROOM = {
+    State.PENDING: Room.DRAFTING,
+    State.AI_GENERATING: Room.DRAFTING,
+    State.USER_EDIT_REQUESTED: Room.DRAFTING,
+    State.USER_APPROVED: Room.REPLYING,
+    State.AWAITING_USER: Room.ANSWERING,
+    State.FAILED: Room.ANSWERING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The database, the owner's choices and the little that is not a pure function.
+
+    `name` begins every claim of this process, `token` makes it unique, `chance` is a random number from 0 to 1,
+    `wake` calls those who have something to do, `wait` sleeps for some seconds and says whether the process is to
+    stop, `report` tells the AI Reply Generator, when there is time, what became of a draft (workflow, revision,
+    action).
+    """
+
+    database: Database
+    policy: Policy
+    name: str
+    token: Callable[[], str]
+    chance: Callable[[], float]
+    wake: Callable[[Room], None]
+    wait: Callable[[float], bool]
+    report: Callable[[int, int, str], None]
+
+    def claim(self) -> str:
+        """Make the name of a new claim."""
+        return f"{self.name}/{self.token()}"
+
+
+def advance(
+    tx: Transaction,
+    desk: Desk,
+    workflow: Workflow,
+    *path: State,
+    actor: Actor,
+    reason: str | None = None,
+    claim: str | None = None,
+    **changes: Any,
+) -> bool:
+    """Move a workflow along `path`, log it and wake who goes on; False when somebody else was first."""
+    if not workflows.move(tx, workflow, path, actor=actor, reason=reason, claim=claim, changes=changes):
+        return False
+    tx.after_commit(lambda: log_transition(workflow, path[-1], actor, reason))
+    room = _NEXT_ROOM.get(path[-1])
+    if room is not None:
+        tx.after_commit(lambda: desk.wake(room))
+    return True
+
+
+def log_transition(workflow: Workflow, state: State, actor: Actor, reason: str | None) -> None:
+    """Write the one INFO line of a transition."""
+    fields = {"action": "transition", "workflow": workflow.id, "state": str(state), "actor": str(actor)}
+    log.info(
+        "workflow %d: %s -> %s (%s)%s",
+        workflow.id,
+        workflow.state,
+        state,
+        actor,
+        f": {reason}" if reason else "",
+        extra={"fields": fields},
+    )
+
+
+def tell(
+    tx: Transaction, desk: Desk, sort: texts.Sort, text: str, *, urgent: bool = False, channel: str = "sms"
+) -> None:
+    """Have a sentence of ours texted to the owner once the transaction is committed."""
+    composed = Composed(notification.compose_text(text, desk.policy.style))
+    texts.queue(tx, sort, composed, urgent=urgent, channel=channel)
+    tx.after_commit(lambda: desk.wake(Room.TEXTING if channel == "sms" else Room.REPLYING))
+
+
+def offer(tx: Transaction, desk: Desk, workflow: Workflow, note: str = "", sort: texts.Sort = texts.Sort.OFFER) -> None:
+    """Have a workflow's current draft texted to the owner once the transaction is committed."""
+    composed = notification.compose_offer(
+        notification.Offer(
+            workflow_id=workflow.id,
+            sender=workflow.sender,
+            sender_name=workflow.sender_name,
+            subject=workflow.subject,
+            preview=workflow.preview,
+            draft=workflow.draft_text or "",
+            note=note,
+        ),
+        desk.policy.style,
+    )
+    texts.queue(
+        tx,
+        sort,
+        composed,
+        urgent=is_answer(tx.now, workflow.responded_at),
+        workflow_id=workflow.id,
+        revision=workflow.revision,
+    )
+    tx.after_commit(lambda: desk.wake(Room.TEXTING))
+
+
+def offer_note(workflow: Workflow) -> str:
+    """Say what the owner should know about a draft beside its text."""
+    if workflow.revision > 1:
+        return f"Draft {workflow.revision}"
+    return f"Replaces #{workflow.supersedes}" if workflow.supersedes else ""
+
+
+def give_up(
+    tx: Transaction, desk: Desk, workflow: Workflow, reason: str, claim: str | None, channel: str = "sms"
+) -> bool:
+    """Move a workflow to `failed` and tell the owner; False when somebody else moved it first."""
+    moved = advance(
+        tx, desk, workflow, State.FAILED, actor=Actor.TIMER, reason=reason, claim=claim, error_message=reason
+    )
+    if moved:
+        urgent = is_answer(tx.now, workflow.responded_at)
+        tell(tx, desk, texts.Sort.NOTICE, wording.failed(workflow, reason), urgent=urgent, channel=channel)
+    return moved
+
+
+def refusal(tx: Transaction, desk: Desk, workflow: Workflow) -> WrongState:
+    """Make the error that says what happened to a workflow, from its row as it is now."""
+    current = workflows.get(tx, workflow.id)
+    return WrongState(wording.what_happened(current or workflow, desk.policy))

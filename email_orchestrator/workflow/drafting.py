@@ -1,0 +1,108 @@
+"""Drafting: a workflow that needs a draft gets one, and the draft goes into the outbox."""
+
+from __future__ import annotations
+
+import logging
+
+from ..core.edit_context import edit_context
+from ..core.models import GeneratedDraft
+from ..core.retry import retry_delay
+from ..core.states import Actor, State
+from ..errors import DatabaseUnavailable, Kind, ServiceError
+from ..store import workflows
+from ..store.workflows import IN_WORK, Claimed
+from .desk import Desk, advance, give_up, offer, offer_note
+from .ports import Generator
+
+log = logging.getLogger(__name__)
+
+
+def draft_one(desk: Desk, generator: Generator) -> bool:
+    """Have the next draft written and put it on its way to the owner; False when no workflow needs one now."""
+    policy = desk.policy
+    with desk.database.transaction() as tx:
+        claimed = workflows.claim_drafting(tx, desk.claim(), policy.lease_seconds, policy.max_awaiting)
+        if claimed is None:
+            return False
+        kept = workflows.drafts(tx, claimed.workflow.id) if claimed.workflow.revision else []
+    if claimed.email_status != IN_WORK:
+        _close(desk, claimed)
+        return True
+    context = None
+    if claimed.workflow.revision:
+        wishes = [draft.instructions for draft in kept if draft.instructions]
+        wishes.append(claimed.workflow.edit_instructions or "")
+        context = edit_context(claimed.workflow.draft_text or "", wishes)
+    try:
+        draft = generator.generate(claimed.workflow.message_id, policy.tone, policy.max_length, context)
+        _record(desk, claimed, draft)
+    except ServiceError as error:
+        _record_failure(desk, claimed, error)
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        log.exception("workflow %d: its draft could not be handled", claimed.workflow.id)
+        with desk.database.transaction() as tx:
+            give_up(
+                tx, desk, claimed.workflow, f"the draft could not be handled ({type(error).__name__})", claimed.claim
+            )
+    return True
+
+
+def _record(desk: Desk, claimed: Claimed, draft: GeneratedDraft) -> None:
+    workflow = claimed.workflow
+    revision = workflow.revision + 1
+    with desk.database.transaction() as tx:
+        moved = advance(
+            tx,
+            desk,
+            workflow,
+            State.AI_GENERATED,
+            State.SMS_SENDING,
+            actor=Actor.POLL,
+            claim=claimed.claim,
+            draft_revision=revision,
+            ai_reply_text=draft.text,
+            ai_reply_generated_at=tx.now,
+            hidden_chars=0,
+            offered_at=None,
+            sms_sent_at=None,
+            retry_count=0,
+            next_attempt_at=None,
+            error_message=None,
+        )
+        if not moved:
+            return
+        instructions = workflow.edit_instructions if workflow.revision else None
+        workflows.add_draft(tx, workflow.id, revision, draft, instructions)
+        current = workflows.get(tx, workflow.id)
+        if current is not None:
+            offer(tx, desk, current, offer_note(current))
+
+
+def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
+    workflow = claimed.workflow
+    failures = workflow.attempts + 1
+    # A draft has no outward effect: whether the generator finished one that we never saw does not matter.
+    kind = Kind.PERMANENT if error.kind is Kind.PERMANENT else Kind.TRANSIENT
+    delay = retry_delay(failures, kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
+    with desk.database.transaction() as tx:
+        if delay is None:
+            give_up(tx, desk, workflow, str(error), claimed.claim)
+        elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
+            log.warning("workflow %d: %s; trying again in %.0f s", workflow.id, error, delay)
+
+
+def _close(desk: Desk, claimed: Claimed) -> None:
+    reason = f"the email was dealt with elsewhere (its status is {claimed.email_status})"
+    with desk.database.transaction() as tx:
+        advance(
+            tx,
+            desk,
+            claimed.workflow,
+            State.USER_IGNORED,
+            actor=Actor.POLL,
+            reason=reason,
+            claim=claimed.claim,
+            error_message=reason,
+        )

@@ -1,0 +1,66 @@
+"""Receiving: what the owner texts gets into the inbox, by the webhook or else from the gateway's history."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from ..core.clean import clean_text
+from ..core.models import InboundText
+from ..core.phone import is_owner, mask
+from ..store import memory, texts
+from ..store.connection import Transaction
+from .desk import Desk, Room
+from .ports import Gateway
+
+log = logging.getLogger(__name__)
+
+# Texts are read again from before the last round: the gateway may list one late, and repeats are recognised.
+OVERLAP = timedelta(minutes=10)
+
+
+class Receipt(StrEnum):
+    """What became of a text that came in."""
+
+    KEPT = "kept"
+    REPEATED = "repeated"
+    STRANGER = "stranger"
+
+
+def receive(desk: Desk, text: InboundText) -> Receipt:
+    """Keep a text before it is acknowledged; one that is not the owner's is only noted in the log."""
+    if not is_owner(text.phone_number, desk.policy.phone_number):
+        log.warning("a text from %s is not the owner's and is ignored", mask(text.phone_number))
+        return Receipt.STRANGER
+    with desk.database.transaction() as tx:
+        return Receipt.KEPT if _keep(tx, desk, text) else Receipt.REPEATED
+
+
+def fetch_missed_texts(desk: Desk, gateway: Gateway) -> int:
+    """Read the gateway's history for texts that the webhook missed; returns how many there were.
+
+    The first round on a new database only marks where to begin: what came before is none of ours. Raises
+    ServiceError when the gateway is away; the next round then reads further back.
+    """
+    with desk.database.transaction() as tx:
+        last = memory.recall(tx, memory.LAST_RECONCILE)
+        now = tx.now
+    since = datetime.fromisoformat(last["at"]) - OVERLAP if last else now
+    seen = [text for text in gateway.incoming(None, since) if is_owner(text.phone_number, desk.policy.phone_number)]
+    with desk.database.transaction() as tx:
+        missed = sum(_keep(tx, desk, text) for text in seen)
+        memory.remember(tx, memory.LAST_RECONCILE, {"at": now})
+    if missed:
+        log.warning("%d texts of the owner had been missed and were fetched from the gateway", missed)
+    return missed
+
+
+def _keep(tx: Transaction, desk: Desk, text: InboundText) -> bool:
+    # The owner's number is kept in one spelling, so that one text is recognised however it is delivered.
+    clean = replace(text, phone_number=desk.policy.phone_number, text=clean_text(text.text))
+    kept = texts.store_text(tx, clean)
+    if kept:
+        tx.after_commit(lambda: desk.wake(Room.ANSWERING))
+    return kept

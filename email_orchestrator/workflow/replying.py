@@ -1,0 +1,190 @@
+"""Replying: an approved reply is handed to SMTP, at most once, and its outcome is found out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from ..core import wording
+from ..core.hours import is_answer
+from ..core.models import Email
+from ..core.reply import UnsafeReply
+from ..core.retry import pause_length, retry_delay
+from ..core.states import Actor, State
+from ..errors import AccountError, DatabaseUnavailable, Kind, ServiceError
+from ..store import emails, memory, workflows
+from ..store.connection import Transaction
+from ..store.texts import Sort
+from ..store.workflows import IN_WORK, Claimed
+from .desk import Desk, advance, give_up, tell
+from .letters import build_message, write_letter
+from .ports import Mailer, SentMail
+
+log = logging.getLogger(__name__)
+
+# Sent Mail is looked into at once, 5 s and 20 s after an outcome was lost: Gmail files its copy within seconds.
+LOOK_AGAIN_AFTER = (5, 15)
+UNKNOWN = "outcome unknown"
+FOREVER = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int | None = None) -> bool:
+    """Send the next approved reply that is due; False when there is none.
+
+    `only` names the one workflow to send, without waiting for its delay. `sent_mail` is None when Sent Mail is not
+    to be looked into.
+    """
+    with desk.database.transaction() as tx:
+        claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
+        if claimed is None:
+            return False
+        email = emails.read(tx, claimed.workflow.message_id)
+    if claimed.in_doubt:
+        _look_into_sent_mail(desk, claimed, sent_mail)
+        return True
+    message = _message(desk, claimed, email)
+    if message is not None:
+        _send(desk, claimed, message, mailer, sent_mail)
+    return True
+
+
+def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
+    """Make what SMTP is to get, or give the workflow up when that is not what was approved."""
+    try:
+        if email is None or claimed.email_status != IN_WORK:
+            reason = f"the email was dealt with elsewhere (its status is {claimed.email_status}), so nothing was sent"
+        else:
+            letter = write_letter(claimed.workflow, email, desk.policy)
+            if letter.fingerprint == claimed.workflow.approved_hash:
+                return build_message(letter, claimed.workflow, email, desk.policy)
+            reason = "the reply is no longer what was approved, so nothing was sent"
+    except UnsafeReply as error:
+        reason = f"the reply cannot be put into a safe message, so nothing was sent ({error})"
+    except Exception as error:
+        log.exception("workflow %d: its reply could not be put together", claimed.workflow.id)
+        reason = f"the reply could not be put together ({type(error).__name__}), so nothing was sent"
+    with desk.database.transaction() as tx:
+        give_up(tx, desk, claimed.workflow, reason, claimed.claim)
+    return None
+
+
+def _send(desk: Desk, claimed: Claimed, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> None:
+    policy, workflow = desk.policy, claimed.workflow
+    try:
+        answer = mailer.send(policy.email_address, workflow.sender, message, policy.lease_seconds * 0.8)
+    except AccountError as error:
+        _pause(desk, claimed, error)
+    except ServiceError as error:
+        if error.kind is Kind.UNKNOWN:
+            log.warning("workflow %d: %s; looking into Sent Mail", workflow.id, error)
+            _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
+        else:
+            _record_failure(desk, claimed, error)
+    except Exception:
+        # Whatever it was, it may have struck after the message was handed over.
+        log.exception("workflow %d: the sending broke off", workflow.id)
+        _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
+    else:
+        log.info("workflow %d: accepted by SMTP: %s", workflow.id, answer)
+        _insist(desk, lambda: _record_sent(desk, claimed))
+
+
+def _insist(desk: Desk, record: Callable[[], None]) -> None:
+    """Record something that happened and cannot happen again, also when the database is away for a while."""
+    for _ in range(desk.policy.lease_seconds // 2):
+        try:
+            return record()
+        except DatabaseUnavailable:
+            if desk.wait(1):
+                break
+    return record()
+
+
+def _record_sent(desk: Desk, claimed: Claimed) -> None:
+    workflow = claimed.workflow
+    with desk.database.transaction() as tx:
+        sent = advance(
+            tx,
+            desk,
+            workflow,
+            State.REPLY_SENT,
+            actor=Actor.POLL,
+            claim=claimed.claim,
+            reply_sent_at=tx.now,
+            send_started_at=None,
+            error_message=None,
+        )
+        if not sent:
+            return
+        memory.forget(tx, memory.MAIL_PAUSE)
+        if desk.policy.confirm:
+            tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
+        tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
+
+
+def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
+    failures = claimed.workflow.attempts + 1
+    delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
+    with desk.database.transaction() as tx:
+        if delay is None:
+            give_up(tx, desk, claimed.workflow, str(error), claimed.claim)
+        elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
+            log.warning("workflow %d: %s; trying again in %.0f s", claimed.workflow.id, error, delay)
+
+
+def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | None, lookups: int | None = None) -> None:
+    """Find out whether a reply went out; ask the owner when that cannot be told. Never send it again from here."""
+    workflow = claimed.workflow
+    done = workflow.attempts if lookups is None else lookups
+    try:
+        found = sent_mail is not None and sent_mail.was_sent(workflow.reply_message_id or "")
+    except ServiceError as error:
+        log.warning("workflow %d: %s", workflow.id, error)
+        found = False
+    if found:
+        log.info("workflow %d: found in Sent Mail", workflow.id)
+        _insist(desk, lambda: _record_sent(desk, claimed))
+        return
+    with desk.database.transaction() as tx:
+        if sent_mail is not None and done < len(LOOK_AGAIN_AFTER):
+            workflows.postpone(
+                tx, claimed, delay=LOOK_AGAIN_AFTER[done], attempts=done + 1, error=UNKNOWN, in_doubt=True
+            )
+        elif advance(
+            tx,
+            desk,
+            workflow,
+            State.FAILED,
+            actor=Actor.TIMER,
+            reason=UNKNOWN,
+            claim=claimed.claim,
+            error_message=UNKNOWN,
+        ):
+            urgent = is_answer(tx.now, workflow.responded_at)
+            tell(tx, desk, Sort.NOTICE, wording.outcome_unknown(workflow), urgent=urgent)
+
+
+def _pause(desk: Desk, claimed: Claimed, error: AccountError) -> None:
+    """Let all replies rest: the account is in trouble, and no workflow is to blame."""
+    with desk.database.transaction() as tx:
+        workflows.postpone(tx, claimed, delay=0, attempts=claimed.workflow.attempts, error=str(error))
+        before = memory.recall(tx, memory.MAIL_PAUSE) or {"pauses": 0}
+        length = pause_length(error.trouble, before["pauses"])
+        until = None if length is None else tx.now + timedelta(seconds=length)
+        _remember_pause(tx, error, until, before["pauses"] + 1)
+        log.warning("%s; replies rest until %s", error, until or "the next start or a retry")
+        if before.get("trouble") != error.trouble:
+            urgent = is_answer(tx.now, claimed.workflow.responded_at)
+            tell(
+                tx,
+                desk,
+                Sort.NOTICE,
+                wording.mail_paused(error.trouble, error.message, until, desk.policy),
+                urgent=urgent,
+            )
+
+
+def _remember_pause(tx: Transaction, error: AccountError, until: datetime | None, pauses: int) -> None:
+    value = {"until": until or FOREVER, "trouble": str(error.trouble), "pauses": pauses, "message": error.message}
+    memory.remember(tx, memory.MAIL_PAUSE, value)

@@ -1,0 +1,77 @@
+"""One round by hand: everything that is due, in one thread, until nothing is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from ..errors import ServiceError
+from . import answering, drafting, intake, notices, receiving, replying, texting, upkeep
+from .desk import Desk
+from .ports import Gateway, Generator, Mailer, Monitor, SentMail
+
+log = logging.getLogger(__name__)
+
+
+class Outside(Protocol):
+    """The outside systems of a round."""
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """Lists new emails; None when the database is read directly."""
+
+    @property
+    def generator(self) -> Generator:
+        """Writes drafts."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """Texts the owner."""
+
+    @property
+    def mailer(self) -> Mailer:
+        """Sends replies."""
+
+    @property
+    def sent_mail(self) -> SentMail | None:
+        """Knows what was sent."""
+
+
+def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = None) -> dict[str, int]:
+    """Take new emails and do all the work that is due; returns how often each thing was done.
+
+    Raises ServiceError when the Email Monitor is away, after everything else was done.
+    """
+    away: ServiceError | None = None
+    done = {"emails taken": 0, "texts answered": 0, "drafts written": 0, "texts sent": 0, "replies sent": 0}
+    try:
+        done["emails taken"] = intake.poll(desk, outside.monitor, lookback_hours)
+    except ServiceError as error:
+        away = error
+    try:
+        receiving.fetch_missed_texts(desk, outside.gateway)
+    except ServiceError as error:
+        log.warning("%s", error)
+    upkeep.check_timeouts(desk)
+    upkeep.offer_stranded(desk)
+    steps: dict[str, Callable[[], bool]] = {
+        "texts answered": lambda: answering.answer_one(desk),
+        "drafts written": lambda: drafting.draft_one(desk, outside.generator),
+        "texts sent": lambda: texting.text_one(desk, outside.gateway),
+        "replies sent": lambda: replying.reply_one(desk, outside.mailer, outside.sent_mail),
+    }
+    while True:
+        busy = False
+        for name, step in steps.items():
+            while step():
+                done[name] += 1
+                busy = True
+        busy = notices.email_one(desk, outside.mailer) or busy
+        if busy:
+            continue
+        if not texting.in_the_middle(desk) or desk.wait(desk.policy.part_gap):
+            break
+    if away is not None:
+        raise away
+    return done

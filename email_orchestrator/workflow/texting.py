@@ -1,0 +1,136 @@
+"""Texting: what lies in the outbox goes to the gateway, part by part."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from ..core import wording
+from ..core.hours import is_quiet
+from ..core.models import Workflow
+from ..core.retry import retry_delay
+from ..core.states import Actor, State
+from ..errors import Kind, ServiceError
+from ..store import texts, workflows
+from ..store.connection import Transaction
+from ..store.texts import Outgoing, Sort
+from .desk import Desk, advance, give_up, tell
+from .ports import Gateway
+
+log = logging.getLogger(__name__)
+
+# The gateway stamps its history with its own clock, which need not agree with the database's.
+CLOCK_SLACK = timedelta(minutes=1)
+
+
+def text_one(desk: Desk, gateway: Gateway) -> bool:
+    """Hand the next part of the next text to the gateway; False when nothing is due."""
+    with desk.database.transaction() as tx:
+        quiet = desk.policy.quiet_hours is not None and is_quiet(tx.now, desk.policy)
+        text = texts.claim_text(tx, desk.claim(), desk.policy.lease_seconds, quiet=quiet)
+        if text is None:
+            return False
+        if not text.wanted:
+            texts.text_failed(tx, text, status="unwanted")
+            return True
+    part = text.parts[text.parts_sent]
+    try:
+        if text.in_doubt_since and _went_out(desk, gateway, part, text.in_doubt_since):
+            gateway_id = None
+        else:
+            gateway_id = gateway.send(desk.policy.phone_number, part)
+    except ServiceError as error:
+        _record_failure(desk, text, error)
+    else:
+        _record_sent(desk, text, gateway_id)
+    return True
+
+
+def in_the_middle(desk: Desk) -> bool:
+    """Say whether a text has begun whose next part is due within moments."""
+    with desk.database.transaction() as tx:
+        return bool(tx.rows("begun_texts", within=desk.policy.part_gap + 1))
+
+
+def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:
+    return any(sent.text == part for sent in gateway.outgoing(desk.policy.phone_number, since - CLOCK_SLACK))
+
+
+def _record_sent(desk: Desk, text: Outgoing, gateway_id: str | None) -> None:
+    with desk.database.transaction() as tx:
+        recorded = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
+        if recorded is None:
+            return
+        if text.attempts:
+            tx.run("hasten_texts")
+        finished, now = recorded
+        if finished and text.workflow_id is not None:
+            _record_shown(tx, desk, text, gateway_id, now)
+    log.info("text %d (%s): part %d of %d accepted", text.id, text.sort, text.parts_sent + 1, len(text.parts))
+
+
+def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | None, now: datetime) -> None:
+    workflow = workflows.get(tx, text.workflow_id or 0)
+    if workflow is None or workflow.revision != text.revision:
+        return
+    if text.sort in (Sort.OFFER, Sort.MORE):
+        tx.run("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+    if text.sort is not Sort.OFFER:
+        return
+    remind_after, timeout_after = desk.policy.response_timeout, desk.policy.final_timeout
+    if workflow.state is State.SMS_SENDING:
+        advance(
+            tx,
+            desk,
+            workflow,
+            State.SMS_SENT,
+            State.AWAITING_USER,
+            actor=Actor.POLL,
+            sms_sent_at=now,
+            sms_message_id=gateway_id,
+            sms_phone_number=desk.policy.phone_number,
+            hidden_chars=text.hidden_chars,
+            remind_at=now + timedelta(seconds=remind_after),
+            timeout_at=now + timedelta(seconds=timeout_after),
+        )
+    else:
+        tx.run(
+            "draft_texted",
+            id=workflow.id,
+            revision=workflow.revision,
+            remind_after=remind_after,
+            timeout_after=timeout_after,
+        )
+
+
+def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
+    failures = text.attempts + 1
+    # An answer is owed however long the gateway is away; the rest goes another way in time.
+    limit = None if text.sort is Sort.ANSWER else desk.policy.max_retry_attempts
+    delay = retry_delay(failures, error.kind, limit, desk.chance(), error.retry_after)
+    in_doubt = error.kind is Kind.UNKNOWN or (text.in_doubt_since is not None and error.kind is Kind.TRANSIENT)
+    with desk.database.transaction() as tx:
+        if delay is not None:
+            texts.text_failed(
+                tx, text, status="queued", attempts=failures, delay=delay, in_doubt=in_doubt, error=str(error)
+            )
+            log.warning("text %d (%s): %s; trying again in %.0f s", text.id, text.sort, error, delay)
+        elif text.sort is Sort.OFFER:
+            if texts.text_failed(tx, text, status="failed", error=str(error)):
+                _offer_failed(tx, desk, text, error)
+        elif texts.text_failed(tx, text, status="queued", channel="email", error=str(error)):
+            log.warning("text %d (%s): %s; it goes by email instead", text.id, text.sort, error)
+        workflow = workflows.get(tx, text.workflow_id or 0)
+        if text.sort is Sort.OFFER and text.parts_sent == 0 and not in_doubt and workflow is not None:
+            tx.run("not_offered_after_all", id=workflow.id, revision=text.revision)
+
+
+def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceError) -> None:
+    """Texting does not work, so that the owner hears of it by email."""
+    workflow: Workflow | None = workflows.get(tx, text.workflow_id or 0)
+    if workflow is None or workflow.revision != text.revision:
+        return
+    if workflow.state is State.SMS_SENDING:
+        give_up(tx, desk, workflow, str(error), claim=None, channel="email")
+    else:
+        tell(tx, desk, Sort.NOTICE, wording.failed(workflow, str(error)), channel="email")

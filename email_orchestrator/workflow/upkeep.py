@@ -1,0 +1,40 @@
+"""Upkeep: reminders, timeouts, and drafts whose text got lost."""
+
+from __future__ import annotations
+
+import logging
+
+from ..core import wording
+from ..core.states import Actor, State
+from ..store import workflows
+from ..store.texts import Sort
+from .desk import Desk, advance, offer, offer_note, tell
+
+log = logging.getLogger(__name__)
+
+
+def check_timeouts(desk: Desk) -> bool:
+    """Close drafts that waited too long, and remind of those that wait; True when something was done."""
+    with desk.database.transaction() as tx:
+        over = workflows.select(tx, "overdue_timeouts")
+        for workflow in over:
+            if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
+                tell(tx, desk, Sort.NOTICE, wording.timed_out(workflow))
+        due = workflows.select(tx, "overdue_reminders")
+        if len(due) == 1:
+            offer(tx, desk, due[0], "Reminder", Sort.REMINDER)
+        elif due:
+            tell(tx, desk, Sort.NOTICE, wording.reminder(due))
+        if due:
+            tx.run("reminded", ids=[workflow.id for workflow in due])
+    return bool(over or due)
+
+
+def offer_stranded(desk: Desk) -> bool:
+    """Text drafts anew whose text is no longer in the outbox; True when there were any."""
+    with desk.database.transaction() as tx:
+        stranded = workflows.select(tx, "stranded_offers")
+        for workflow in stranded:
+            log.warning("workflow %d: its draft had no text on the way", workflow.id)
+            offer(tx, desk, workflow, offer_note(workflow))
+    return bool(stranded)

@@ -1,0 +1,201 @@
+"""Sending at most once: every way in which it can fail, and what the owner hears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from email_orchestrator.core.states import State
+from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
+
+if TYPE_CHECKING:
+    from .conftest import Belt
+
+TRANSIENT = ServiceError("SMTP", "451 try later", Kind.TRANSIENT)
+PERMANENT = ServiceError("SMTP", "550 no such user", Kind.PERMANENT)
+UNKNOWN = ServiceError("SMTP", "connection lost after the message was handed over", Kind.UNKNOWN)
+
+
+def test_a_second_approval_sends_nothing(belt: Belt) -> None:
+    workflow = belt.offered()
+    belt.answer("1")
+    [answer] = belt.answer(f"1 #{workflow.id}")
+    assert "already sent to john@example.com" in answer
+    assert len(belt.mailer.mails) == 1
+
+
+def test_a_transient_failure_is_tried_again_later_with_the_same_message_id(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(TRANSIENT)
+    belt.answer("1")
+    before = belt.workflow(1)
+    assert (before.state, before.attempts, belt.mailer.mails) == (State.USER_APPROVED, 1, [])
+    belt.work()
+    assert belt.mailer.mails == []
+    belt.hurry()
+    belt.work()
+    after = belt.workflow(1)
+    assert (after.state, len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+    assert after.reply_message_id == before.reply_message_id
+    assert belt.generator.asked == [(after.message_id, None)]
+
+
+def test_after_the_last_attempt_the_reply_fails_and_the_owner_is_told(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.extend([TRANSIENT] * 4)
+    belt.answer("1")
+    for _ in range(3):
+        belt.hurry()
+        belt.work()
+    workflow = belt.workflow(1)
+    assert workflow.state is State.FAILED
+    assert belt.email_status(workflow.message_id) == "failed"
+    assert 'Failed to send reply to john@example.com (#1): SMTP: 451 try later. Text "retry #1"' in belt.gateway.texts[-1]
+
+
+def test_a_permanent_failure_is_not_tried_again_until_the_owner_says_so(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(PERMANENT)
+    belt.answer("1")
+    belt.hurry()
+    belt.work()
+    assert (belt.state(1), belt.mailer.mails) == (State.FAILED, [])
+    belt.answer("retry #1")
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+    assert len(belt.generator.asked) == 1
+    assert "already sent" in belt.answer("retry #1")[0]
+
+
+def test_a_failed_reply_can_be_given_up(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(PERMANENT)
+    belt.answer("1")
+    belt.answer("3 #1")
+    assert belt.state(1) is State.USER_IGNORED
+    assert belt.mailer.mails == []
+
+
+def test_an_unknown_outcome_that_is_in_sent_mail_counts_as_sent(belt: Belt) -> None:
+    workflow = belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.text("1")
+    belt.desk.policy  # noqa: B018
+    while_sending = belt.sent_mail
+    assert while_sending is not None
+    while_sending.was_sent = lambda message_id: True  # type: ignore[method-assign]
+    belt.work()
+    assert belt.state(workflow.id) is State.REPLY_SENT
+    assert belt.mailer.mails == []
+    assert "✅ Sent to" in belt.gateway.texts[-1]
+
+
+def test_an_unknown_outcome_is_never_sent_again_by_itself(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    for _ in range(5):
+        belt.hurry()
+        belt.work()
+    workflow = belt.workflow(1)
+    assert (workflow.state, workflow.error) == (State.FAILED, "outcome unknown")
+    assert belt.sent_mail is not None
+    assert belt.sent_mail.asked == [workflow.reply_message_id] * 3
+    assert belt.mailer.mails == []
+    assert 'text "retry #1" to send it again or "3 #1" to close it' in belt.gateway.texts[-1]
+
+
+def test_after_an_unknown_outcome_a_retry_sends_under_the_same_message_id(belt: Belt) -> None:
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    first = belt.workflow(1)
+    assert first.state is State.FAILED
+    belt.answer("retry #1")
+    [(_, _, content)] = belt.mailer.mails
+    assert f"Message-ID: {first.reply_message_id}".encode() in content
+
+
+def test_a_crash_after_the_hand_over_is_an_unknown_outcome(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(KeyboardInterrupt())  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        belt.answer("1")
+    belt.lapse()
+    for _ in range(3):
+        belt.work()
+        belt.hurry()
+    assert belt.workflow(1).error == "outcome unknown"
+    assert belt.mailer.mails == []
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (Trouble.BUSY, "asks us to wait"),
+        (Trouble.DAILY_LIMIT, "daily limit"),
+        (Trouble.CREDENTIALS, "refuses our password"),
+    ],
+)
+def test_trouble_with_the_account_pauses_all_replies_and_fails_none(belt: Belt, trouble: Trouble, words: str) -> None:
+    belt.with_policy(max_awaiting=5)
+    belt.offered()
+    belt.offered()
+    belt.mailer.failures.extend([AccountError("SMTP", "no", trouble)] * 2)
+    belt.answer("1 #1")
+    belt.answer("1 #2")
+    assert len(belt.mailer.failures) == 1, "one login was tried, not one for each reply"
+    assert [belt.state(1), belt.state(2)] == [State.USER_APPROVED] * 2
+    assert sum(words in text for text in belt.gateway.texts) == 1
+    belt.mailer.failures.clear()
+    belt.answer("retry")
+    assert [belt.state(1), belt.state(2)] == [State.REPLY_SENT] * 2
+
+
+def test_a_pause_ends_by_itself(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(AccountError("SMTP", "454 too many logins", Trouble.BUSY))
+    belt.answer("1")
+    belt.sql("UPDATE service_state SET value = jsonb_set(value, '{until}', to_jsonb(now())) WHERE key = 'mail_pause'")
+    belt.work()
+    assert belt.state(1) is State.REPLY_SENT
+    assert belt.sql("SELECT count(*) FROM service_state WHERE key = 'mail_pause'") == [(0,)]
+
+
+@pytest.mark.parametrize("column", ["ai_reply_text", "email_from", "email_subject"])
+def test_what_was_changed_after_the_approval_is_not_sent(belt: Belt, column: str) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    belt.sql(f"UPDATE workflow_state SET {column} = 'other@example.com'")
+    belt.hurry()
+    belt.work()
+    assert belt.mailer.mails == []
+    assert "no longer what was approved" in (belt.workflow(1).error or "")
+
+
+def test_an_approval_can_be_undone_until_it_is_handed_to_smtp(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    workflow = belt.offered()
+    [answer] = belt.answer("1")
+    assert 'in 60 s (#1). Text "undo" to stop it' in answer
+    [answer] = belt.answer("undo")
+    assert "not sent" in answer
+    assert belt.state(workflow.id) is State.AWAITING_USER
+    belt.hurry()
+    belt.work()
+    assert belt.mailer.mails == []
+    belt.answer("1")
+    belt.hurry()
+    belt.work()
+    [answer] = belt.answer("undo #1")
+    assert "already sent" in answer
+    assert len(belt.mailer.mails) == 1
+
+
+def test_quiet_success_means_no_confirmation(belt: Belt) -> None:
+    belt.with_policy(confirm=False)
+    belt.offered()
+    assert belt.answer("1") == []
+    assert len(belt.mailer.mails) == 1

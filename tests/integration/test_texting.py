@@ -1,0 +1,169 @@
+"""The outbox: in order, in parts, once, and another way when texting is down."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from email_orchestrator.core.models import SentText, TextStyle
+from email_orchestrator.core.states import State
+from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.workflow import texting
+
+if TYPE_CHECKING:
+    from .conftest import Belt
+
+DOWN = ServiceError("SMS Gateway", "503", Kind.TRANSIENT)
+UNKNOWN = ServiceError("SMS Gateway", "timed out", Kind.UNKNOWN)
+REFUSED = ServiceError("SMS Gateway", "422", Kind.PERMANENT)
+
+
+def one_part(belt: Belt) -> bool:
+    return texting.text_one(belt.desk, belt.gateway)
+
+
+@pytest.fixture
+def parts(belt: Belt) -> Belt:
+    """A belt on which a draft of three parts waits to be texted."""
+    belt.with_policy(style=TextStyle("multipart"))
+    belt.email()
+    belt.poll()
+    belt.gateway.failures.append(DOWN)
+    belt.work()
+    belt.hurry()
+    return belt
+
+
+def test_a_retry_resumes_at_the_part_that_failed(parts: Belt) -> None:
+    one_part(parts)
+    parts.gateway.failures.append(DOWN)
+    one_part(parts)
+    assert parts.state(1) is State.SMS_SENDING
+    parts.hurry()
+    parts.work()
+    marks = [text[:5] for text in parts.gateway.texts]
+    assert marks == ["[1/3]", "[2/3]", "[3/3]"]
+    assert parts.state(1) is State.AWAITING_USER
+
+
+def test_parts_keep_their_distance(parts: Belt) -> None:
+    parts.with_policy(part_gap=2.0)
+    assert one_part(parts)
+    assert not one_part(parts), "the second part is not due yet"
+    parts.hurry()
+    assert one_part(parts)
+
+
+def test_no_other_draft_comes_between_the_parts_of_one(parts: Belt) -> None:
+    one_part(parts)
+    parts.email()
+    parts.poll()
+    parts.work()
+    numbers = [text[:5] for text in parts.gateway.texts]
+    assert numbers == ["[1/3]", "[2/3]", "[3/3]"] * 2
+
+
+def test_an_answer_does_not_wait_for_the_parts_of_a_draft(parts: Belt) -> None:
+    parts.with_policy(part_gap=2.0)
+    one_part(parts)
+    [answer] = parts.answer("list")
+    assert not answer.startswith("[")
+
+
+def test_a_text_found_in_the_gateways_history_after_a_crash_is_not_sent_again(parts: Belt) -> None:
+    parts.gateway.failures.append(KeyboardInterrupt())  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        one_part(parts)
+    [(first,)] = parts.sql("SELECT parts[1] FROM sms_outbox")
+    parts.gateway.history.append(SentText("+15551234567", first, datetime.now(UTC)))
+    parts.lapse()
+    parts.work()
+    assert [text[:5] for text in parts.gateway.texts] == ["[2/3]", "[3/3]"]
+    assert parts.state(1) is State.AWAITING_USER
+
+
+def test_a_text_with_an_unknown_outcome_is_sent_again_when_the_history_does_not_have_it(parts: Belt) -> None:
+    parts.gateway.failures.append(UNKNOWN)
+    one_part(parts)
+    parts.hurry()
+    parts.work()
+    assert [text[:5] for text in parts.gateway.texts] == ["[1/3]", "[2/3]", "[3/3]"]
+
+
+def test_when_texting_stays_down_the_draft_fails_and_the_owner_hears_by_email(parts: Belt) -> None:
+    parts.gateway.failures.extend([DOWN] * 3)
+    for _ in range(3):
+        parts.hurry()
+        parts.work()
+    assert parts.state(1) is State.FAILED
+    [(sender, recipient, content)] = parts.mailer.mails
+    assert sender == recipient == "owner@example.com"
+    assert b"Auto-Submitted: auto-generated" in content
+    parts.answer("retry #1")
+    assert parts.state(1) is State.AWAITING_USER
+    assert len(parts.generator.asked) == 1, "the draft was not written anew"
+
+
+def test_a_refused_text_fails_at_once(parts: Belt) -> None:
+    parts.gateway.failures.append(REFUSED)
+    one_part(parts)
+    assert parts.state(1) is State.FAILED
+
+
+def test_an_answer_outlasts_any_outage(belt: Belt) -> None:
+    belt.gateway.failures.extend([DOWN] * 12)
+    belt.text("list")
+    for _ in range(13):
+        belt.work()
+        belt.hurry()
+    assert [text for text in belt.gateway.texts if "No draft waits" in text]
+
+
+def test_when_the_gateway_is_back_everything_goes_out_at_once(belt: Belt) -> None:
+    belt.gateway.failures.extend([DOWN] * 4)
+    for _ in range(3):
+        belt.text("list")
+    belt.work()
+    belt.sql("UPDATE sms_outbox SET next_attempt_at = now() WHERE id = 1")
+    belt.work()
+    belt.sql("UPDATE sms_outbox SET next_attempt_at = now() WHERE id = 1")
+    belt.work()
+    assert len(belt.gateway.texts) == 3
+
+
+def test_a_draft_that_was_closed_meanwhile_is_not_texted(parts: Belt) -> None:
+    one_part(parts)
+    parts.sql("UPDATE workflow_state SET current_state = 'user_ignored'")
+    parts.work()
+    assert len(parts.gateway.texts) == 1
+    assert parts.sql("SELECT status FROM sms_outbox") == [("unwanted",)]
+
+
+def test_an_answer_between_the_parts_is_kept_and_acted_on_once_the_sending_is_recorded(parts: Belt) -> None:
+    one_part(parts)
+    parts.text("1")
+    from email_orchestrator.workflow import answering
+
+    assert answering.answer_one(parts.desk)
+    assert not answering.answer_one(parts.desk), "it waits"
+    assert parts.mailer.mails == []
+    parts.work()
+    assert parts.state(1) is State.REPLY_SENT
+
+
+def test_in_quiet_hours_only_answers_go_out(belt: Belt) -> None:
+    from datetime import time, timedelta
+
+    now = datetime.now(UTC)
+    span = ((now - timedelta(hours=1)).time().replace(tzinfo=None), (now + timedelta(hours=1)).time().replace(tzinfo=None))
+    belt.with_policy(quiet_hours=span)
+    belt.email()
+    belt.poll()
+    belt.work()
+    assert belt.state(1) is State.SMS_SENDING
+    assert len(belt.answer("list")) == 1
+    belt.with_policy(quiet_hours=(time(0, 0), time(0, 0)))
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER

@@ -1,0 +1,5 @@
+"""`python -m email_orchestrator`."""
+
+from .cli import main
+
+main()

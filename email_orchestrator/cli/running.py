@@ -1,0 +1,70 @@
+"""Commands that run the service: run, demo, init-db, poll."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import common
+
+
+@click.command()
+@click.pass_obj
+def run(env_file: Path | None) -> None:
+    """Run the service until it is told to stop."""
+    from .. import daemon
+    from ..wiring import reach_postgres
+
+    settings = common.settings_of(env_file)
+    with reach_postgres(settings) as dsn:
+        daemon.run(settings, dsn)
+
+
+@click.command("init-db")
+@click.pass_obj
+def init_db(env_file: Path | None) -> None:
+    """Prepare the database, or bring it up to date; as often as you like."""
+    from ..store import schema
+
+    with common.database_of(common.settings_of(env_file), prepared=False) as database:
+        before = schema.apply(database)
+    if before == schema.VERSION:
+        click.echo(f"The database is at version {schema.VERSION} already.")
+    else:
+        click.echo(f"The database is at version {schema.VERSION} now.")
+
+
+@click.command()
+@click.option("--lookback", type=click.FloatRange(0.01, 24 * 3650), metavar="HOURS", help="Reach further back.")
+@click.pass_obj
+def poll(env_file: Path | None, lookback: float | None) -> None:
+    """Do one round of intake and work, then exit."""
+    from ..wiring import make_clients
+    from ..workflow.round import work_through
+
+    with common.desk_of(env_file) as (settings, desk):
+        clients = make_clients(settings)
+        try:
+            done = work_through(desk, clients, lookback)
+        finally:
+            clients.mailer.close()
+    click.echo(", ".join(f"{count} {name}" for name, count in done.items()) + ".")
+
+
+@click.command()
+@click.option("--auto", is_flag=True, help="Play a script instead of waiting for you, and check how it ends.")
+@click.option(
+    "--eml",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Use the .eml files of this folder as the inbox.",
+)
+def demo(auto: bool, eml: Path | None) -> None:
+    """Try it all on this machine: the real daemon and database among stand-ins, with you as the phone."""
+    from ..demo.play import play
+
+    raise SystemExit(play(auto=auto, mailbox=eml))
+
+
+COMMANDS = (run, demo, init_db, poll)

@@ -1,0 +1,179 @@
+"""The daemon: keeps time. One blocking loop on `schedule`, workers for what is slow, the web server beside them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from . import systemd, wiring
+from .errors import DatabaseUnavailable, Trouble
+from .settings import Settings
+from .store import memory, schema
+from .store.connection import Database
+from .timetable import Timetable
+from .vitals import Vitals
+from .web.app import Front, make_app
+from .web.server import WebServer
+from .workers import LONG_REST, REST, Outage, Staff, Worker
+from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, texting, upkeep
+from .workflow.desk import Desk, Room
+
+log = logging.getLogger(__name__)
+
+# SIGTERM to exit takes at most ten seconds, of which the workers may use this many.
+TIME_TO_FINISH = 7.0
+LONGEST_TURN = 1.0
+WAIT_FOR_DATABASE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that runs in a daemon."""
+
+    settings: Settings
+    desk: Desk
+    clients: wiring.Clients
+    staff: Staff
+    outage: Outage
+    vitals: Vitals
+    stop: threading.Event
+
+
+def run(settings: Settings, dsn: str) -> None:
+    """Run until SIGTERM or SIGINT; raises SchemaMismatch when the database is not prepared for this program."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # A terminal that goes away is no reason to end; there is nothing to reload.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    database = wiring.make_database(dsn)
+    outage = Outage()
+    if not _wait_for_schema(database, outage, stop):
+        return
+    vitals = Vitals()
+    house = _furnish(settings, database, outage, vitals, stop)
+    with _web_server(house) as server:
+        vitals.thread("web", server.alive)
+        house.staff.start()
+        systemd.notify("READY=1")
+        fields = {"action": "ready", "port": server.port}
+        log.info("ready on %s:%d", settings.host, server.port, extra={"fields": fields})
+        timetable = _timetable(house)
+        timetable.run_all()
+        _loop(house, timetable)
+        systemd.notify("STOPPING=1")
+        log.info("stopping", extra={"fields": {"action": "stopping"}})
+    _close(house)
+
+
+def _wait_for_schema(database: Database, outage: Outage, stop: threading.Event) -> bool:
+    """Check the schema, as soon as there is a database; False when the stop came first."""
+    while not stop.is_set():
+        try:
+            schema.check(database)
+            with database.transaction() as tx:
+                # What only a person could mend may have been mended before this start.
+                pause = memory.recall(tx, memory.MAIL_PAUSE)
+                if pause is not None and pause["trouble"] == Trouble.CREDENTIALS:
+                    memory.forget(tx, memory.MAIL_PAUSE)
+        except DatabaseUnavailable as error:
+            outage.noticed(error)
+            stop.wait(WAIT_FOR_DATABASE)
+        else:
+            outage.over()
+            return True
+    return False
+
+
+def _furnish(settings: Settings, database: Database, outage: Outage, vitals: Vitals, stop: threading.Event) -> House:
+    staff = Staff()
+    reports: SimpleQueue[feedback.Report] = SimpleQueue()
+    desk = wiring.make_desk(settings, database, wake=staff.wake, stop=stop, reports=reports)
+    clients = wiring.make_clients(settings, vitals.called)
+
+    def hire(room: str, name: str, step: Callable[[], bool], rest: float = REST) -> None:
+        worker = Worker(name, step, database, outage, stop, rest, lambda: staff.wake(room))
+        staff.add(room, worker)
+        vitals.thread(name, worker.alive)
+
+    for number in range(1, settings.workers + 1):
+        # One looks for new work unasked, and calls the others when there is some.
+        rest = REST if number == 1 else LONG_REST
+        hire(Room.DRAFTING, f"drafting-{number}", lambda: drafting.draft_one(desk, clients.generator), rest)
+    hire(Room.TEXTING, "texting", lambda: texting.text_one(desk, clients.gateway))
+    hire(Room.REPLYING, "replying", lambda: _reply_or_notify(desk, clients))
+    hire(Room.ANSWERING, "answering", lambda: answering.answer_one(desk))
+    hire("feedback", "feedback", lambda: feedback.report_one(database, clients.generator, reports, REST), 0.0)
+    return House(settings, desk, clients, staff, outage, vitals, stop)
+
+
+def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
+    """Approved replies go first; both speak to SMTP, so that they share its one connection."""
+    return replying.reply_one(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
+
+
+@contextmanager
+def _web_server(house: House) -> Iterator[WebServer]:
+    settings = house.settings
+    front = Front(
+        desk=house.desk,
+        vitals=house.vitals,
+        api_token=settings.api_token,
+        signing_keys=settings.sms_webhook_signing_key,
+        allow_from=settings.sms_webhook_allow_from,
+        poll_interval=settings.poll_interval,
+        lookback_hours=settings.poll_lookback_hours,
+    )
+    server = WebServer(make_app(front), settings.host, settings.port)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _timetable(house: House) -> Timetable:
+    settings, desk, clients = house.settings, house.desk, house.clients
+    timetable = Timetable(house.outage)
+    timetable.every(settings.poll_interval, "poll", lambda: intake.poll(desk, clients.monitor))
+    timetable.every(
+        settings.sms_reconcile_interval,
+        "fetch missed texts",
+        lambda: receiving.fetch_missed_texts(desk, clients.gateway),
+    )
+    timetable.every(settings.timeout_check_interval, "check timeouts", lambda: upkeep.check_timeouts(desk))
+    timetable.every(settings.timeout_check_interval, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
+    return timetable
+
+
+def _loop(house: House, timetable: Timetable) -> None:
+    """Turn until the stop: do the jobs that are due, and show systemd that the loop is alive."""
+    alive_every = systemd.watchdog_interval()
+    alive_at = float("-inf")
+    while not house.stop.is_set():
+        house.vitals.turned()
+        if alive_every is not None and time.monotonic() - alive_at >= alive_every:
+            systemd.notify("WATCHDOG=1")
+            alive_at = time.monotonic()
+        house.stop.wait(min(LONGEST_TURN, timetable.turn()))
+
+
+def _close(house: House) -> None:
+    """Let the workers finish what they have in hand, and give back what they cannot."""
+    late = house.staff.stop(TIME_TO_FINISH)
+    house.clients.mailer.close()
+    try:
+        with house.desk.database.transaction() as tx:
+            tx.run("release_claims", holder=house.desk.name + "/")
+    except DatabaseUnavailable as error:
+        house.outage.noticed(error)
+    house.desk.database.close()
+    log.info(
+        "stopped%s", f"; not waited for: {', '.join(late)}" if late else "", extra={"fields": {"action": "stopped"}}
+    )

@@ -1,0 +1,184 @@
+"""Wiring: settings become ready-made parts; nothing else builds them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from queue import SimpleQueue
+
+from .clients.ai_reply_generator import AiReplyGenerator
+from .clients.email_monitor import EmailMonitor
+from .clients.sent_mail import SentMail
+from .clients.sms_gateway import SmsGateway
+from .clients.smtp import SmtpMailer
+from .core.models import TextStyle
+from .core.policy import Policy
+from .settings import SECRETS, Settings
+from .store import schema
+from .store.connection import Database
+from .workflow.desk import Desk, Room
+from .workflow.feedback import Report
+
+log = logging.getLogger(__name__)
+
+# Every call ends well within the lease of the row it is made for, so that no second worker takes the row over
+# meanwhile.
+AI_TIMEOUT = 90.0
+GATEWAY_TIMEOUT = 40.0
+MONITOR_TIMEOUT = 10.0
+SMTP_TIMEOUT = 15.0
+SMTP_ANSWER_TIMEOUT = 60.0
+SHARE_OF_LEASE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The outside systems, each as far as the settings want it."""
+
+    monitor: EmailMonitor | None
+    generator: AiReplyGenerator
+    gateway: SmsGateway
+    mailer: SmtpMailer
+    sent_mail: SentMail | None
+
+
+def make_policy(settings: Settings) -> Policy:
+    """Pick what the steps decide by."""
+    return Policy(
+        email_address=settings.email_address,
+        phone_number=settings.your_phone_number,
+        from_name=settings.email_from_name,
+        signature=settings.email_signature,
+        quote_original=settings.quote_original,
+        tone=settings.ai_tone,
+        max_length=settings.ai_max_length,
+        poll_lookback_hours=settings.poll_lookback_hours,
+        max_emails_per_poll=settings.max_emails_per_poll,
+        max_awaiting=settings.max_awaiting,
+        max_replies_per_sender=settings.max_replies_per_sender,
+        skip_senders=settings.skip_senders,
+        allow_senders=settings.allow_senders,
+        max_retry_attempts=settings.max_retry_attempts,
+        max_edit_iterations=settings.max_edit_iterations,
+        response_timeout=settings.user_response_timeout,
+        final_timeout=settings.user_final_timeout,
+        send_delay=settings.send_delay,
+        lease_seconds=settings.lease_seconds,
+        part_gap=settings.sms_part_gap,
+        confirm=settings.sms_confirm,
+        style=TextStyle(settings.sms_format, settings.sms_charset, settings.sms_max_parts),
+        quiet_hours=settings.quiet_hours,
+        timezone=settings.timezone,
+    )
+
+
+def make_clients(settings: Settings) -> Clients:
+    """Make a client for each outside system; none of them connects yet."""
+    bound = settings.lease_seconds * SHARE_OF_LEASE
+    return Clients(
+        monitor=EmailMonitor(settings.email_monitor_url, MONITOR_TIMEOUT)
+        if settings.email_source == "monitor"
+        else None,
+        generator=AiReplyGenerator(settings.ai_reply_generator_url, min(AI_TIMEOUT, bound)),
+        gateway=SmsGateway(settings.sms_gateway_url, min(GATEWAY_TIMEOUT, bound)),
+        mailer=SmtpMailer(
+            settings.gmail_smtp_server,
+            settings.gmail_smtp_port,
+            settings.email_address,
+            settings.email_password,
+            context=_tls_for(settings.gmail_smtp_server, settings.gmail_smtp_port in (465, 587)),
+            command_timeout=min(SMTP_TIMEOUT, bound / 4),
+            answer_timeout=min(SMTP_ANSWER_TIMEOUT, bound / 2),
+        ),
+        sent_mail=_make_sent_mail(settings),
+    )
+
+
+def make_database(dsn: str) -> Database:
+    """Make the database behind a libpq connection string; it connects when it is first used."""
+    return Database(dsn)
+
+
+@contextmanager
+def reach_postgres(settings: Settings) -> Iterator[str]:
+    """Yield the connection string of the server of the settings, or else of the embedded one of `DATA_DIR`.
+
+    The embedded server is shared with a process that runs it already, and otherwise started, its database prepared.
+    """
+    if settings.dsn:
+        yield settings.dsn
+        return
+    from .embedded import EmbeddedPostgres, find_running
+
+    running = find_running(settings.data_dir)
+    if running:
+        yield running
+        return
+    with EmbeddedPostgres(settings.data_dir) as dsn:
+        schema.apply(Database(dsn))
+        yield dsn
+
+
+def make_desk(
+    settings: Settings,
+    database: Database,
+    *,
+    wake: Callable[[Room], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    reports: SimpleQueue[Report] | None = None,
+) -> Desk:
+    """Make what the steps work with; a process that does not linger wakes nobody and reports nothing."""
+    stopping = stop or threading.Event()
+    return Desk(
+        database=database,
+        policy=make_policy(settings),
+        name=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}",
+        token=lambda: secrets.token_hex(6),
+        chance=random.random,
+        wake=wake,
+        wait=stopping.wait,
+        report=(lambda *report: reports.put(report)) if reports is not None else lambda *_: None,
+    )
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """List every secret text of the settings, for the log to leave out."""
+    found: list[str] = []
+    for name in SECRETS:
+        value = getattr(settings, name.lower())
+        found += value if isinstance(value, tuple) else [value] if value else []
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name is this machine's own: only there mail may go without TLS."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _make_sent_mail(settings: Settings) -> SentMail | None:
+    if settings.sent_check == "off":
+        return None
+    return SentMail(
+        settings.gmail_imap_server,
+        settings.gmail_imap_port,
+        settings.email_address,
+        settings.email_password,
+        context=_tls_for(settings.gmail_imap_server, settings.gmail_imap_port == 993),
+        timeout=SMTP_TIMEOUT,
+    )
+
+
+def _tls_for(host: str, encrypted_port: bool) -> ssl.SSLContext | None:
+    return ssl.create_default_context() if encrypted_port or not is_loopback(host) else None

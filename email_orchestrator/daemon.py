@@ -18,7 +18,8 @@ from .store import memory, schema
 from .store.connection import Database
 from .timetable import Timetable
 from .vitals import Vitals
-from .web.app import Front, make_app
+from .web.app import make_app
+from .web.front import Front
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Outage, Staff, Worker
 from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, texting, upkeep

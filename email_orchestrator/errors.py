@@ -19,7 +19,7 @@ class SettingsError(OrchestratorError):
 
 
 class DatabaseUnavailable(OrchestratorError):
-    """PostgreSQL cannot be reached or dropped the connection; the work in hand was not committed, as far as is known."""
+    """PostgreSQL cannot be reached or dropped the connection; as far as is known, the work was not committed."""
 
 
 class SchemaMismatch(OrchestratorError):

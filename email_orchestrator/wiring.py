@@ -20,6 +20,7 @@ from .clients.email_monitor import EmailMonitor
 from .clients.sent_mail import SentMail
 from .clients.sms_gateway import SmsGateway
 from .clients.smtp import SmtpMailer
+from .clients.watching import Observer, nobody
 from .core.models import TextStyle
 from .core.policy import Policy
 from .settings import SECRETS, Settings
@@ -81,15 +82,13 @@ def make_policy(settings: Settings) -> Policy:
     )
 
 
-def make_clients(settings: Settings) -> Clients:
-    """Make a client for each outside system; none of them connects yet."""
+def make_clients(settings: Settings, observe: Observer = nobody) -> Clients:
+    """Make a client for each outside system, each telling `observe` of its calls; none of them connects yet."""
     bound = settings.lease_seconds * SHARE_OF_LEASE
     return Clients(
-        monitor=EmailMonitor(settings.email_monitor_url, MONITOR_TIMEOUT)
-        if settings.email_source == "monitor"
-        else None,
-        generator=AiReplyGenerator(settings.ai_reply_generator_url, min(AI_TIMEOUT, bound)),
-        gateway=SmsGateway(settings.sms_gateway_url, min(GATEWAY_TIMEOUT, bound)),
+        monitor=_make_monitor(settings, observe),
+        generator=AiReplyGenerator(settings.ai_reply_generator_url, min(AI_TIMEOUT, bound), observe),
+        gateway=SmsGateway(settings.sms_gateway_url, min(GATEWAY_TIMEOUT, bound), observe),
         mailer=SmtpMailer(
             settings.gmail_smtp_server,
             settings.gmail_smtp_port,
@@ -98,8 +97,9 @@ def make_clients(settings: Settings) -> Clients:
             context=_tls_for(settings.gmail_smtp_server, settings.gmail_smtp_port in (465, 587)),
             command_timeout=min(SMTP_TIMEOUT, bound / 4),
             answer_timeout=min(SMTP_ANSWER_TIMEOUT, bound / 2),
+            observe=observe,
         ),
-        sent_mail=_make_sent_mail(settings),
+        sent_mail=_make_sent_mail(settings, observe),
     )
 
 
@@ -167,7 +167,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _make_sent_mail(settings: Settings) -> SentMail | None:
+def _make_monitor(settings: Settings, observe: Observer) -> EmailMonitor | None:
+    if settings.email_source == "database":
+        return None
+    return EmailMonitor(settings.email_monitor_url, MONITOR_TIMEOUT, observe)
+
+
+def _make_sent_mail(settings: Settings, observe: Observer) -> SentMail | None:
     if settings.sent_check == "off":
         return None
     return SentMail(
@@ -177,6 +183,7 @@ def _make_sent_mail(settings: Settings) -> SentMail | None:
         settings.email_password,
         context=_tls_for(settings.gmail_imap_server, settings.gmail_imap_port == 993),
         timeout=SMTP_TIMEOUT,
+        observe=observe,
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from ..core.models import GeneratedDraft
 from ..errors import Kind, ServiceError
 from .http import JsonService, clean_text
+from .watching import Observer, nobody, watched
 
 NAME = "AI Reply Generator"
 ACTION_TIMEOUT = 5.0
@@ -18,10 +19,14 @@ ACTION_TIMEOUT = 5.0
 class AiReplyGenerator:
     """The AI Reply Generator at `url`; every call is given `timeout` seconds in all."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    service = NAME
+
+    def __init__(self, url: str, timeout: float, observe: Observer = nobody) -> None:
+        self.observe = observe
         self._service = JsonService(NAME, url, timeout)
         self._action_timeout = min(timeout, ACTION_TIMEOUT)
 
+    @watched
     def generate(
         self, message_id: str, tone: str, max_length: int | None, context_instructions: str | None
     ) -> GeneratedDraft:
@@ -52,6 +57,7 @@ class AiReplyGenerator:
             tokens=tokens if isinstance(tokens, int) and 0 <= tokens < 2**31 else 0,
         )
 
+    @watched
     def record_action(self, draft_id: str, action: str, edited_text: str | None) -> None:
         """Tell the generator what became of a draft: `action` is approve, edit or ignore.
 

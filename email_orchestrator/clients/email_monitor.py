@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import Kind, ServiceError
 from .http import JsonService
+from .watching import Observer, nobody, watched
 
 NAME = "Email Monitor"
 
@@ -14,9 +15,13 @@ NAME = "Email Monitor"
 class EmailMonitor:
     """The Email Monitor at `url`; every call is given `timeout` seconds in all."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    service = NAME
+
+    def __init__(self, url: str, timeout: float, observe: Observer = nobody) -> None:
+        self.observe = observe
         self._service = JsonService(NAME, url, timeout)
 
+    @watched
     def pending_ids(self, hours: float) -> list[str]:
         """Return the Message-IDs of the pending emails received in the last `hours`, newest first.
 
@@ -30,6 +35,7 @@ class EmailMonitor:
         ids = [email.get("message_id") for email in emails if isinstance(email, dict)]
         return [message_id for message_id in ids if isinstance(message_id, str) and _storable(message_id)]
 
+    @watched
     def health(self) -> dict[str, Any]:
         """Return what it says of itself: `status`, `processed_emails`, `pending_emails`. Raises ServiceError."""
         return self._service.call("GET", "/health")

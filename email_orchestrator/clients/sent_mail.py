@@ -13,6 +13,7 @@ from typing import Any
 from ..core.reply_headers import message_ids
 from ..errors import Kind, ServiceError
 from .loopback import is_loopback
+from .watching import Observer, nobody, watched
 
 SERVICE = "Sent Mail"
 
@@ -30,6 +31,8 @@ class SentMail:
     with the system's certificates; only on this machine, off port 993 and without a context, is it plain.
     """
 
+    service = SERVICE
+
     def __init__(
         self,
         host: str,
@@ -38,7 +41,9 @@ class SentMail:
         password: str,
         context: ssl.SSLContext | None = None,
         timeout: float = 10.0,
+        observe: Observer = nobody,
     ) -> None:
+        self.observe = observe
         self._host = host
         self._port = port
         self._username = username
@@ -47,6 +52,7 @@ class SentMail:
         self._timeout = timeout
         self._plain = context is None and port != 993 and is_loopback(host)
 
+    @watched
     def was_sent(self, message_id: str) -> bool:
         """Say whether a message of exactly this Message-ID is in the Sent mailbox.
 
@@ -76,7 +82,7 @@ class SentMail:
         try:
             connection = self._connect()
             try:
-                connection.login(self._username, self._password)
+                connection.login(_quoted(self._username), self._password)
                 name = _find_sent(_data(connection.list(), "LIST"))
                 _data(connection.select(_quoted(name), readonly=True), "EXAMINE")
                 yield connection, name

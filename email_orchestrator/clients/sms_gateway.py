@@ -9,6 +9,7 @@ from typing import Any
 from ..core.models import InboundText, SentText
 from ..errors import Kind, ServiceError
 from .http import JsonService, clean_text, presentable
+from .watching import Observer, nobody, watched
 
 NAME = "SMS Gateway"
 PAGE_SIZE = 100  # the most the gateway gives
@@ -18,9 +19,13 @@ MAX_PAGES = 20
 class SmsGateway:
     """The SMS Gateway at `url`; every call is given `timeout` seconds in all."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    service = NAME
+
+    def __init__(self, url: str, timeout: float, observe: Observer = nobody) -> None:
+        self.observe = observe
         self._service = JsonService(NAME, url, timeout)
 
+    @watched
     def send(self, to: str, text: str) -> str:
         """Send one text of 1 to 1600 characters to an E.164 number; returns the gateway's id for it.
 
@@ -37,6 +42,7 @@ class SmsGateway:
             raise ServiceError(NAME, f"the text was not sent: {said}", Kind.TRANSIENT)
         raise ServiceError(NAME, "its answer does not say whether the text was sent", Kind.UNKNOWN)
 
+    @watched
     def incoming(self, phone_number: str | None, since: datetime) -> list[InboundText]:
         """Return the texts received since then, oldest first; only those from `phone_number` (E.164) when one is given.
 
@@ -52,6 +58,7 @@ class SmsGateway:
         oldest_first = list(texts.values())[::-1]
         return sorted(oldest_first, key=lambda text: text.received_at)
 
+    @watched
     def outgoing(self, phone_number: str | None, since: datetime) -> list[SentText]:
         """Return the texts the gateway took since then, oldest first; only those to `phone_number` when given.
 
@@ -65,6 +72,7 @@ class SmsGateway:
         oldest_first = texts[::-1]
         return sorted(oldest_first, key=lambda text: text.at)
 
+    @watched
     def health(self) -> dict[str, Any]:
         """Return what it says of itself: `status`, `gateway_connected`, `timestamp`. Raises ServiceError."""
         return self._service.call("GET", "/health")

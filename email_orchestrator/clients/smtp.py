@@ -16,6 +16,7 @@ from ..core.mail_address import ascii_address
 from ..errors import AccountError, Kind, ServiceError, Trouble
 from .loopback import is_loopback
 from .smtp_wire import Answer, Lost, Wire, as_transmitted
+from .watching import Observer, nobody, watched
 
 SERVICE = "SMTP server"
 
@@ -48,6 +49,8 @@ class SmtpMailer:
     the system's certificates and the choice by port. It may be shared between threads, which then take turns.
     """
 
+    service = SERVICE
+
     def __init__(
         self,
         host: str,
@@ -60,7 +63,9 @@ class SmtpMailer:
         command_timeout: float = 30.0,
         answer_timeout: float = 60.0,
         idle_seconds: float = 30.0,
+        observe: Observer = nobody,
     ) -> None:
+        self.observe = observe
         self._host = host
         self._port = port
         self._username = username
@@ -76,6 +81,7 @@ class SmtpMailer:
         self._kept_until = 0.0
         self._turn = threading.Lock()
 
+    @watched
     def send(self, sender: str, recipient: str, message: bytes, deadline_seconds: float) -> str:
         """Hand one message for one recipient to the server and return its final answer, such as `250 2.0.0 OK`.
 
@@ -136,10 +142,10 @@ class SmtpMailer:
         return wire
 
     def _still_serves(self, kept: Wire, sender: str, give_up_at: float) -> bool:
-        """Try a kept connection; whatever is wrong with it is no failure, because nothing was sent."""
+        """Begin a mail on a kept connection; whatever goes wrong is no failure, because nothing was sent."""
         probe_until = min(self._wait_until(give_up_at), time.monotonic() + _PROBE_SECONDS)
         try:
-            return all(kept.command(line, probe_until).code == 250 for line in ("RSET", f"MAIL FROM:<{sender}>"))
+            return kept.command(f"MAIL FROM:<{sender}>", probe_until).code == 250
         except Lost:
             return False
 

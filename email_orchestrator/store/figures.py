@@ -15,7 +15,7 @@ SPANS = ("email_to_text", "text_to_answer")
 # Upper bounds, in seconds, of the buckets that spans are counted in: from a second to a week.
 SPAN_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0)
 # The step of the belt that a workflow was at when it failed.
-STAGES = {
+STAGES: dict[str, str] = {
     State.PENDING: "intake",
     State.USER_EDIT_REQUESTED: "drafting",
     State.AI_GENERATING: "drafting",
@@ -24,7 +24,7 @@ STAGES = {
     State.SMS_SENT: "texting",
     State.USER_APPROVED: "replying",
 }
-ANSWERS = {
+ANSWERS: dict[str, str] = {
     State.USER_APPROVED: "approve",
     State.USER_EDIT_REQUESTED: "edit",
     State.USER_IGNORED: "ignore",
@@ -98,8 +98,8 @@ def failures_by_stage(counts: dict[tuple[str, str, str], int]) -> dict[str, int]
     """Sum up the transitions to `failed` by the step of the belt that failed."""
     stages = dict.fromkeys(STAGES.values(), 0)
     for (before, after, _), count in counts.items():
-        if after == State.FAILED:
-            stages[STAGES[State(before)]] += count
+        if after == State.FAILED and before in STAGES:
+            stages[STAGES[before]] += count
     return stages
 
 
@@ -107,8 +107,8 @@ def answers(counts: dict[tuple[str, str, str], int]) -> dict[str, int]:
     """Sum up what drafts that waited for the owner came to; one that a newer email replaced got no answer."""
     given = dict.fromkeys(ANSWERS.values(), 0)
     for (before, after, actor), count in counts.items():
-        if before == State.AWAITING_USER and actor != Actor.POLL:
-            given[ANSWERS[State(after)]] += count
+        if before == State.AWAITING_USER and actor != Actor.POLL and after in ANSWERS:
+            given[ANSWERS[after]] += count
     return given
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..core import wording
+from ..core.hours import is_quiet
 from ..core.states import Actor, State
 from ..store import workflows
 from ..store.texts import Sort
@@ -20,7 +21,8 @@ def check_timeouts(desk: Desk) -> bool:
         for workflow in over:
             if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
                 tell(tx, desk, Sort.NOTICE, wording.timed_out(workflow))
-        due = workflows.select(tx, "overdue_reminders")
+        # In quiet hours reminders gather, to be one text in the morning.
+        due = [] if is_quiet(tx.now, desk.policy) else workflows.select(tx, "overdue_reminders")
         if len(due) == 1:
             offer(tx, desk, due[0], "Reminder", Sort.REMINDER)
         elif due:

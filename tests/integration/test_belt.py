@@ -99,7 +99,7 @@ def test_machines_cost_neither_a_draft_nor_a_text(belt: Belt, sender: str, reaso
     belt.work()
     workflow = belt.workflow(message_id)
     assert workflow.state is State.USER_IGNORED
-    assert workflow.error
+    assert reason in (workflow.error or "")
     assert belt.events(message_id) == ["pending", "user_ignored"]
     assert belt.email_status(message_id) == "ignored"
     assert (belt.generator.asked, belt.gateway.texts) == ([], [])
@@ -161,7 +161,9 @@ def test_what_the_limit_left_over_does_not_fall_out_of_the_window(belt: Belt) ->
     belt.email(received_at=edge - timedelta(minutes=1))
     second = belt.email(received_at=edge)
     assert belt.poll() == 1
-    belt.sql("UPDATE processed_emails SET received_at = received_at - interval '10 minutes' WHERE message_id = %s", second)
+    belt.sql(
+        "UPDATE processed_emails SET received_at = received_at - interval '10 minutes' WHERE message_id = %s", second
+    )
     belt.sql(
         "UPDATE service_state SET value = jsonb_set(value, '{unfinished_since}', to_jsonb(now() - interval '25 hours'))"
         " WHERE key = 'last_poll'"

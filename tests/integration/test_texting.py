@@ -157,7 +157,10 @@ def test_in_quiet_hours_only_answers_go_out(belt: Belt) -> None:
     from datetime import time, timedelta
 
     now = datetime.now(UTC)
-    span = ((now - timedelta(hours=1)).time().replace(tzinfo=None), (now + timedelta(hours=1)).time().replace(tzinfo=None))
+    span = (
+        (now - timedelta(hours=1)).time().replace(tzinfo=None),
+        (now + timedelta(hours=1)).time().replace(tzinfo=None),
+    )
     belt.with_policy(quiet_hours=span)
     belt.email()
     belt.poll()

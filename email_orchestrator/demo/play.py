@@ -1,0 +1,104 @@
+"""The demo: somebody plays the phone, a person in the terminal or a script."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import inbox, screen, script
+from .stage import DemoFailed, Stage, set_stage
+
+HELP = (
+    "You are the phone. Answer the texts: 1 sends, 2 <what to change> rewrites, 3 leaves it.\n"
+    "* Beside that: `mail` lets another email come in, `quit` ends the demo."
+)
+SHOWN_EVERY = 0.05
+SETTLED_AFTER = 20.0
+
+
+def play(*, auto: bool, mailbox: Path | None) -> int:
+    """Play the demo; returns the exit code: 0 when everything was as it should be.
+
+    `auto` plays a script, `mailbox` is a folder of .eml files that come in instead of the demo's own emails.
+    """
+    settings = {"MAX_AWAITING": "100000", "MAX_EMAILS_PER_POLL": "1000", "SMS_PART_GAP": "0"} if mailbox else {}
+    screen.say("Starting PostgreSQL, the stand-ins and the daemon ...")
+    try:
+        with set_stage(settings) as stage, _showing(stage, quiet=auto and mailbox is not None):
+            if mailbox is not None:
+                rows = inbox.deliver_mailbox(stage, mailbox)
+                screen.say(f"{len(rows)} emails came in.")
+                script.wait_until_all_are_settled(stage, len(rows))
+                if auto:
+                    return script.report_mailbox(stage)
+            elif auto:
+                return script.perform(stage)
+            return _converse(stage, own_emails=mailbox is None)
+    except DemoFailed as error:
+        screen.say(f"The demo failed: {error}")
+        return 1
+
+
+def _converse(stage: Stage, *, own_emails: bool) -> int:
+    """Let the person at the terminal play the phone until they have had enough."""
+    delivered = 0
+    screen.say(HELP)
+    if own_emails:
+        delivered = _deliver(stage, delivered)
+    for line in sys.stdin:
+        text = line.rstrip("\n")
+        if text.strip().lower() in ("quit", "exit"):
+            break
+        if text.strip().lower() == "mail":
+            delivered = _deliver(stage, delivered)
+        elif text.strip() and stage.gateway.text_from_owner(text) != 200:
+            screen.say("The daemon did not take that text.")
+    else:
+        # Piped input ends before the daemon is done with it.
+        _let_it_settle(stage)
+    screen.say("That was it. README.md says how to set it up for real.")
+    return 0
+
+
+def _deliver(stage: Stage, number: int) -> int:
+    sample = inbox.deliver(stage, number)
+    screen.say(f'An email from {sample.sender} came in: "{sample.subject}"')
+    return number + 1
+
+
+def _let_it_settle(stage: Stage) -> None:
+    deadline = time.monotonic() + SETTLED_AFTER
+    while time.monotonic() < deadline and script.busy(stage):
+        time.sleep(SHOWN_EVERY)
+    time.sleep(4 * SHOWN_EVERY)
+
+
+@contextmanager
+def _showing(stage: Stage, *, quiet: bool) -> Iterator[None]:
+    """Show every text and every mail as it arrives, unless `quiet`."""
+    over = threading.Event()
+
+    def show() -> None:
+        texts = mails = 0
+        while not over.is_set() or len(stage.gateway.sent) > texts or len(stage.mail.mails) > mails:
+            for text in stage.gateway.sent[texts:]:
+                screen.show_text(text)
+                texts += 1
+            for mail in stage.mail.mails[mails:]:
+                screen.show_mail(mail)
+                mails += 1
+            over.wait(SHOWN_EVERY)
+
+    thread = threading.Thread(target=show, daemon=True)
+    if not quiet:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if not quiet:
+            thread.join(5)

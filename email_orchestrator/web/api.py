@@ -1,0 +1,140 @@
+"""The REST API: looking at workflows, and the actions that need no phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bottle import HTTPError, HTTPResponse
+
+from ..core.models import Workflow
+from ..core.states import FINISHED, Actor, State
+from ..errors import NotFound, WrongState
+from ..store import figures, workflows
+from ..store.connection import Transaction
+from ..workflow import actions
+from ..workflow.desk import Desk
+from .answers import answer, refused
+from .front import Front
+
+Action = Callable[[Transaction, Desk, Workflow, Actor], None]
+
+UNFINISHED = tuple(state for state in State if state not in FINISHED)
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+DEFAULT_HOURS, MAX_HOURS = 24, 8760
+# An email's Message-ID is a line of a header (RFC 5322, section 2.1.1): none is longer.
+MAX_NAME = 998
+
+
+def tell_status(front: Front, query: Mapping[str, str]) -> HTTPResponse:
+    """Answer how the service does; `hours` in the query is how far back rates and times look."""
+    hours = _number(query, "hours", DEFAULT_HOURS, MAX_HOURS)
+    with front.desk.database.transaction() as tx:
+        return answer(figures.status(tx, front.lookback_hours, hours))
+
+
+def list_workflows(front: Front, states: tuple[State, ...], query: Mapping[str, str]) -> HTTPResponse:
+    """Answer with the workflows in any of the states, newest first; `limit` in the query is how many at most."""
+    limit = _number(query, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+    with front.desk.database.transaction() as tx:
+        found = workflows.select(tx, "workflows", states=[str(state) for state in states], limit=limit)
+        total = sum(figures.counts_by_state(tx, states).values())
+    return answer({"workflows": [summary(workflow) for workflow in found], "total": total})
+
+
+def show_workflow(front: Front, name: str) -> HTTPResponse:
+    """Answer with one workflow: the email's outline, every draft and every event. Raises NotFound."""
+    with front.desk.database.transaction() as tx:
+        workflow = workflows.find(tx, name) if _possible(name) else None
+        if workflow is None:
+            raise _only_post() if _is_action(name) else _unknown()
+        return answer(_page(tx, workflow))
+
+
+def act(front: Front, name: str, action: Action) -> HTTPResponse:
+    """Do one of `workflow.actions` to a workflow and answer with what it is then.
+
+    Raises NotFound, and a refusal (409) that says which state the workflow is in when that does not allow the action.
+    """
+    if not _possible(name):
+        raise _unknown()
+    with front.desk.database.transaction() as tx:
+        workflow = actions.find(tx, name)
+        try:
+            action(tx, front.desk, workflow, Actor.API)
+        except WrongState as error:
+            message = f"Workflow {workflow.id} is in the state {workflow.state}. {error}"
+            raise refused(409, message, state=str(workflow.state)) from None
+        return answer(_page(tx, workflows.get(tx, workflow.id) or workflow))
+
+
+def summary(workflow: Workflow) -> dict[str, Any]:
+    """Return what a list tells of a workflow."""
+    return {
+        "id": workflow.id,
+        "message_id": workflow.message_id,
+        "from": workflow.sender,
+        "from_name": workflow.sender_name,
+        "subject": workflow.subject,
+        "state": str(workflow.state),
+        "revision": workflow.revision,
+        "error": workflow.error,
+        "created_at": workflow.created_at,
+        "updated_at": workflow.updated_at,
+        "next_attempt_at": workflow.next_attempt_at,
+        "sms_sent_at": workflow.sms_sent_at,
+        "timeout_at": workflow.timeout_at,
+        "reply_sent_at": workflow.reply_sent_at,
+    }
+
+
+def _page(tx: Transaction, workflow: Workflow) -> dict[str, Any]:
+    return summary(workflow) | {
+        "preview": workflow.preview,
+        "drafts": [
+            {
+                "revision": draft.revision,
+                "text": draft.text,
+                "instructions": draft.instructions,
+                "created_at": draft.created_at,
+            }
+            for draft in workflows.drafts(tx, workflow.id)
+        ],
+        "events": [
+            {
+                "from_state": event.from_state,
+                "to_state": event.to_state,
+                "at": event.at,
+                "reason": event.reason,
+                "actor": event.actor,
+            }
+            for event in workflows.events(tx, workflow.id)
+        ],
+    }
+
+
+def _possible(name: str) -> bool:
+    """Say whether a workflow can have that number or Message-ID at all; PostgreSQL takes no NUL in a text."""
+    return len(name) <= MAX_NAME and "\x00" not in name
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no workflow of that number or Message-ID.")
+
+
+def _is_action(name: str) -> bool:
+    """Say whether what no workflow is called is the address of an action."""
+    return name.endswith("/retry") or name.startswith("timeout/")
+
+
+def _only_post() -> HTTPError:
+    return refused(405, "This address takes POST only.", {"Allow": "POST"})
+
+
+def _number(query: Mapping[str, str], name: str, default: int, largest: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= largest:
+        return int(text)
+    raise refused(400, f"`{name}` must be a whole number from 1 to {largest}.")

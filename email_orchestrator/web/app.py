@@ -1,0 +1,118 @@
+"""The web application: which address leads where, who may pass, and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from importlib.resources import files
+from typing import Any
+
+import bottle
+from bottle import Bottle, HTTPError, HTTPResponse, request
+
+from ..core.states import State
+from ..errors import DatabaseUnavailable, NotFound
+from ..store.connection import DataRefused
+from ..workflow import actions
+from . import api, webhook
+from .answers import JSON, as_json, plain_answer, refused
+from .doors import check_token, source_of
+from .front import Front as Front
+from .gate import Gate
+from .health import pulse_taker, tell_health
+from .metrics import Metrics
+from .refusals import Refusals
+
+log = logging.getLogger(__name__)
+
+# Waitress has one thread more: a health check always finds one, whatever the database does.
+DATABASE_PLACES = 3
+# Refusals that count towards "too many": wrong state and unknown names do not, those are answers.
+COUNTED = frozenset({400, 401, 403, 413, 415})
+OPEN_PATHS = frozenset({"/health", webhook.PATH})
+RETRY_AFTER = {"Retry-After": "5"}
+
+
+def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
+    """Make the WSGI application of a front; `refusals` counts those turned away."""
+    app = Bottle()
+    counted = refusals or Refusals()
+    gate = Gate(DATABASE_PLACES)
+    taker, metrics = pulse_taker(front), Metrics(front)
+
+    def at_database(path: str, method: str, call: Callable[..., HTTPResponse]) -> None:
+        def waiting(**named: str) -> HTTPResponse:
+            with gate.place():
+                return call(**named)
+
+        app.route(path, method, waiting)
+
+    app.route("/health", "GET", lambda: tell_health(front, taker))
+    app.route("/openapi.json", "GET", _describe)
+    at_database("/metrics", "GET", metrics.answer)
+    at_database("/workflow/status", "GET", lambda: api.tell_status(front, request.query))
+    at_database("/workflow/pending", "GET", lambda: api.list_workflows(front, api.UNFINISHED, request.query))
+    at_database("/workflow/failed", "GET", lambda: api.list_workflows(front, (State.FAILED,), request.query))
+    at_database(webhook.PATH, "POST", lambda: webhook.take_event(front, request.environ))
+    # A Message-ID may hold slashes, which the server has decoded: `name` is all there is between the fixed words.
+    at_database(r"/workflow/timeout/<name:re:[\s\S]+>", "POST", lambda name: api.act(front, name, actions.time_out))
+    at_database(r"/workflow/<name:re:[\s\S]+>/retry", "POST", lambda name: api.act(front, name, actions.retry))
+    at_database(r"/workflow/<name:re:[\s\S]+>", "GET", lambda name: api.show_workflow(front, name))
+
+    app.add_hook("before_request", lambda: _admit(front))
+    app.install(_translate)
+    app.default_error_handler = lambda error: _answer_error(error, counted)
+    return app
+
+
+def _describe() -> HTTPResponse:
+    return plain_answer(files(__package__).joinpath("openapi.json").read_bytes(), JSON)
+
+
+def _admit(front: Front) -> None:
+    """Check a request before its address is looked at: who may not come in does not learn what there is."""
+    try:
+        request.environ["bottle.raw_path"].encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise refused(400, "The address is not UTF-8.") from None
+    if request.environ["PATH_INFO"] not in OPEN_PATHS:
+        check_token(front, request.environ)
+
+
+def _translate(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make our errors into answers; what was not foreseen is logged by its kind and place, never by its words."""
+
+    @wraps(call)
+    def translated(*given: Any, **named: Any) -> Any:
+        try:
+            return call(*given, **named)
+        except HTTPResponse:
+            raise
+        except NotFound as error:
+            raise refused(404, str(error)) from None
+        except DataRefused:
+            raise refused(400, "The database cannot hold such a value.") from None
+        except DatabaseUnavailable:
+            raise refused(503, "The database is not available: try again.", RETRY_AFTER) from None
+        except Exception as error:  # noqa: BLE001
+            log.error("%s at %s", type(error).__name__, _place(error), extra={"fields": {"action": "web_error"}})  # noqa: TRY400
+            raise refused(500, "Something unforeseen went wrong; the log says where.") from None
+
+    return translated
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else "an unknown place"
+
+
+def _answer_error(error: HTTPError, refusals: Refusals) -> HTTPResponse:
+    if error.status_code in COUNTED:
+        wait = refusals.count(str(source_of(bottle.request.environ)))
+        if wait is not None:
+            again = {"Retry-After": str(int(wait) + 1)}
+            return as_json(refused(429, "Too many requests of yours were refused: wait a minute.", again))
+    return as_json(error)

@@ -1,0 +1,36 @@
+"""What the web front works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network
+
+from ..vitals import Vitals
+from ..workflow.desk import Desk
+
+Network = IPv4Network | IPv6Network
+
+
+def system_clock() -> datetime:
+    """Return the time by this machine's clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The desk behind the counter, the vital signs, and who may come in.
+
+    `signing_keys` are those that a webhook may be signed with, `allow_from` the networks whose webhooks need no
+    signature, `poll_interval` is in seconds, `lookback_hours` is how far back the poll looks.
+    """
+
+    desk: Desk
+    vitals: Vitals
+    api_token: str | None = None
+    signing_keys: tuple[str, ...] = ()
+    allow_from: tuple[Network, ...] = ()
+    poll_interval: float = 30.0
+    lookback_hours: float = 24.0
+    clock: Callable[[], datetime] = system_clock

@@ -1,0 +1,38 @@
+"""Keeps a thread of the web server free while the database hangs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import DatabaseUnavailable
+
+# How long, in seconds, a request waits for its turn at the database, and how long after a vain wait none waits.
+PATIENCE = 0.5
+IMPATIENCE = 2.0
+
+
+class Gate:
+    """Lets so many requests at a time go to the database; safe to share between threads.
+
+    A database that has stopped answering, rather than gone, would otherwise take the server's threads one by one, and
+    nobody would be left to answer a health check.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.BoundedSemaphore(places)
+        self._impatient_until = 0.0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place while in the block; raises DatabaseUnavailable when there is none within half a second."""
+        patience = PATIENCE if time.monotonic() >= self._impatient_until else 0.0
+        if not self._places.acquire(timeout=patience):
+            self._impatient_until = time.monotonic() + IMPATIENCE
+            raise DatabaseUnavailable("The database does not answer.")
+        try:
+            yield
+        finally:
+            self._places.release()

@@ -1,0 +1,54 @@
+"""Refusals are counted by source, so that one that keeps knocking is told to wait; who is let in never is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+LIMIT = 60
+WINDOW = 60.0  # seconds
+# So many sources are remembered; the one that was refused longest ago is forgotten first.
+SOURCES = 1024
+
+
+@dataclass(slots=True)
+class Tally:
+    """Refusals of one source since `began`, by the monotonic clock."""
+
+    began: float
+    count: int = 0
+
+
+class Refusals:
+    """Counts refusals in windows of a minute; safe to share between threads."""
+
+    def __init__(self, limit: int = LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tallies: OrderedDict[str, Tally] = OrderedDict()
+
+    def count(self, source: str) -> float | None:
+        """Count a refusal; returns the seconds the source has to wait when it was refused too often, else None."""
+        now = self._clock()
+        with self._lock:
+            tally = self._tallies.pop(source, None)
+            if tally is None or now - tally.began >= WINDOW:
+                tally = Tally(now)
+            tally.count += 1
+            self._tallies[source] = tally
+            if len(self._tallies) > SOURCES:
+                self._tallies.popitem(last=False)
+            seen, wait = tally.count, WINDOW - (now - tally.began)
+        if seen == self._limit + 1:
+            log.warning("more than %d requests from %s were refused within a minute", self._limit, source)
+        return wait if seen > self._limit else None
+
+    def __len__(self) -> int:
+        return len(self._tallies)

@@ -1,0 +1,351 @@
+"""What the owner can meet on the phone: which draft is meant, late and early answers, help, reminders, timeouts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from email_orchestrator.core.models import InboundText, TextStyle
+from email_orchestrator.core.states import State
+from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.workflow import drafting, receiving, upkeep
+
+if TYPE_CHECKING:
+    from .conftest import Belt
+
+LONG = "All work and no play makes a very long letter indeed. " * 80
+
+
+# Which draft is meant -----------------------------------------------------------------------------------------------
+
+
+def test_an_unnamed_answer_with_several_waiting_does_nothing_and_asks(belt: Belt) -> None:
+    belt.offered()
+    belt.offered(sender="maria@example.org")
+    [question] = belt.answer("1")
+    assert "Nothing was done yet" in question
+    assert "#1 john@example.com" in question
+    assert "#2 maria@example.org" in question
+    assert belt.mailer.mails == []
+
+
+def test_a_number_alone_completes_the_question(belt: Belt) -> None:
+    belt.offered()
+    belt.offered()
+    belt.answer("1")
+    belt.answer("#2")
+    assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER, State.REPLY_SENT]
+
+
+def test_a_number_alone_completes_an_edit_with_its_instructions(belt: Belt) -> None:
+    belt.offered()
+    belt.offered()
+    belt.answer("2 much Shorter")
+    belt.answer("#1")
+    assert "much Shorter" in (belt.generator.asked[-1][1] or "")
+    assert belt.workflow(1).edit_iteration == 1
+
+
+def test_a_number_alone_means_nothing_after_ten_minutes_or_another_command(belt: Belt) -> None:
+    belt.offered()
+    belt.offered()
+    belt.answer("1")
+    belt.sql(
+        "UPDATE service_state SET value = jsonb_set(value, '{at}', to_jsonb(now() - interval '11 minutes'))"
+        " WHERE key = 'dialogue'"
+    )
+    belt.answer("#2")
+    belt.answer("1")
+    belt.answer("list")
+    belt.answer("#2")
+    assert belt.mailer.mails == []
+
+
+@pytest.mark.parametrize("words", ["1 #2", "#2 1", "1 2", "send #2", "Approve 2."])
+def test_a_named_answer_means_the_one_it_names(belt: Belt, words: str) -> None:
+    belt.offered()
+    belt.offered()
+    belt.answer(words)
+    assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER, State.REPLY_SENT]
+
+
+def test_a_number_that_does_not_exist_is_said_so(belt: Belt) -> None:
+    belt.offered()
+    assert belt.answer("1 #99") == ['There is no #99. Text "list" to see what waits.']
+    assert belt.mailer.mails == []
+
+
+def test_an_answer_with_nothing_waiting_is_answered(belt: Belt) -> None:
+    assert belt.answer("1") == ["No draft waits for you. Nothing was sent."]
+
+
+def test_an_answer_while_the_draft_is_rewritten_is_told_so(belt: Belt) -> None:
+    belt.offered()
+    belt.generator.failures.append(ServiceError("AI Reply Generator", "500", Kind.TRANSIENT))
+    belt.answer("2 shorter")
+    [answer] = belt.answer("1 #1")
+    assert "still being written" in answer
+    assert belt.mailer.mails == []
+
+
+def test_a_bare_edit_asks_and_the_next_text_is_the_instruction(belt: Belt) -> None:
+    belt.offered()
+    [question] = belt.answer("2")
+    assert "What shall I change in #1?" in question
+    belt.answer("Tell him I'm\naway until MONDAY")
+    assert "Tell him I'm\naway until MONDAY" in (belt.generator.asked[-1][1] or "")
+
+
+def test_after_a_bare_edit_a_command_is_still_a_command(belt: Belt) -> None:
+    belt.offered()
+    belt.answer("2")
+    belt.answer("1")
+    assert belt.state(1) is State.REPLY_SENT
+    assert len(belt.generator.asked) == 1
+
+
+def test_a_tapback_is_not_taken_for_the_instruction(belt: Belt) -> None:
+    belt.offered()
+    belt.answer("2")
+    belt.answer("Liked “What shall I change in #1? Text it now, for example: shorter and more friendly”")
+    assert len(belt.generator.asked) == 1
+
+
+# What was shown -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["1", "1 #1"])
+def test_a_draft_that_was_not_shown_whole_cannot_be_approved_until_it_was(belt: Belt, words: str) -> None:
+    belt.with_policy(style=TextStyle(max_parts=3))
+    belt.generator.texts.append(LONG)
+    hidden = belt.offered().hidden_chars
+    assert hidden
+    assert f"{hidden}" in belt.gateway.texts[-1]
+    [refusal] = belt.answer(words)
+    assert f"the last {hidden} characters" in refusal
+    assert belt.mailer.mails == []
+    while belt.workflow(1).hidden_chars:
+        belt.answer("more #1")
+    shown = "".join(belt.gateway.texts)
+    assert shown.count("makes a very long letter") >= 75
+    belt.answer(words)
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_more_of_a_draft_that_was_shown_whole_is_answered(belt: Belt) -> None:
+    belt.offered()
+    assert "You have seen all of #1" in belt.answer("more")[0]
+
+
+# Early, late, twice, from elsewhere ---------------------------------------------------------------------------------
+
+
+def test_an_answer_from_before_the_draft_does_not_count_for_it(belt: Belt) -> None:
+    workflow = belt.offered()
+    assert workflow.offered_at is not None
+    [answer] = belt.answer("1", at=workflow.offered_at - timedelta(seconds=2))
+    assert "crossed" in answer
+    assert "1 #1" in answer
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_an_answer_in_the_same_second_as_the_draft_counts(belt: Belt) -> None:
+    workflow = belt.offered()
+    assert workflow.offered_at is not None
+    belt.answer("1", at=workflow.offered_at.replace(microsecond=0))
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_an_answer_to_the_first_draft_does_not_approve_the_second(belt: Belt) -> None:
+    first = belt.offered()
+    belt.answer("2 shorter")
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at + interval '30 s'")
+    assert first.offered_at is not None
+    [answer] = belt.answer("1", at=first.offered_at + timedelta(seconds=5))
+    assert "crossed" in answer
+    assert belt.mailer.mails == []
+
+
+def test_an_unnamed_answer_means_the_draft_that_was_there_when_it_was_written(belt: Belt) -> None:
+    first = belt.offered()
+    assert first.offered_at is not None
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at + interval '30 s' WHERE id = 2")
+    belt.answer("1", at=first.offered_at + timedelta(seconds=5))
+    assert [belt.state(1), belt.state(2)] == [State.REPLY_SENT, State.AWAITING_USER]
+
+
+@pytest.mark.parametrize(
+    ("number", "receipt"),
+    [
+        ("+15551234567", "kept"),
+        ("5551234567", "kept"),
+        ("+15551234568", "stranger"),
+        ("40404", "stranger"),
+        ("Bank", "stranger"),
+    ],
+)
+def test_only_the_owners_number_counts_in_whichever_form(belt: Belt, number: str, receipt: str) -> None:
+    belt.offered()
+    before = len(belt.gateway.texts)
+    assert str(belt.text("1", number=number)) == receipt
+    belt.work()
+    assert belt.state(1) is (State.REPLY_SENT if receipt == "kept" else State.AWAITING_USER)
+    assert len(belt.gateway.texts) - before == (receipt == "kept")
+
+
+def test_a_text_the_webhook_missed_is_fetched_and_acted_on_once(belt: Belt) -> None:
+    receiving.fetch_missed_texts(belt.desk, belt.gateway)
+    belt.offered()
+    belt.gateway.inbound.append(InboundText("h1", "+15551234567", "1", datetime.now(UTC) + timedelta(seconds=1)))
+    assert receiving.fetch_missed_texts(belt.desk, belt.gateway) == 1
+    assert receiving.fetch_missed_texts(belt.desk, belt.gateway) == 0
+    belt.work()
+    assert len(belt.mailer.mails) == 1
+
+
+def test_texts_from_before_the_installation_are_left_alone(belt: Belt) -> None:
+    belt.gateway.inbound.append(InboundText("h1", "+15551234567", "1", datetime.now(UTC) - timedelta(days=2)))
+    assert receiving.fetch_missed_texts(belt.desk, belt.gateway) == 0
+    assert receiving.fetch_missed_texts(belt.desk, belt.gateway) == 0
+
+
+# Help ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["ok", "1?", "1 but change the date", "👍", "Liked “1=Send 2=Edit 3=Ignore”", ""])
+def test_anything_unclear_sends_nothing_and_gets_help(belt: Belt, words: str) -> None:
+    belt.offered()
+    [answer] = belt.answer(words)
+    assert "1 send it" in answer
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_help_comes_at_most_once_a_minute_but_answers_to_commands_always(belt: Belt) -> None:
+    assert len(belt.answer("what?")) == 1
+    assert belt.answer("hello?") == []
+    assert len(belt.answer("list")) == 1
+    belt.sql(
+        "UPDATE service_state SET value = jsonb_set(value, '{at}', to_jsonb(now() - interval '61 s'))"
+        " WHERE key = 'help_given'"
+    )
+    assert len(belt.answer("hello?")) == 1
+
+
+def test_a_word_that_carriers_act_on_is_noted_and_does_nothing(belt: Belt) -> None:
+    belt.offered()
+    [answer] = belt.answer("Stop")
+    assert "carrier" in answer
+    assert belt.sql("SELECT value ->> 'word' FROM service_state WHERE key = 'texting_blocked'") == [("STOP",)]
+    belt.answer("START")
+    assert belt.sql("SELECT count(*) FROM service_state WHERE key = 'texting_blocked'") == [(0,)]
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_the_menu_is_sent_on_request(belt: Belt) -> None:
+    assert belt.answer("?")[0].startswith("1 send it")
+
+
+def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
+    from email_orchestrator.workflow import answering
+
+    real = answering.parse_command
+
+    def parse(text: str) -> object:
+        if text == "poison":
+            raise RuntimeError("a bug")
+        return real(text)
+
+    monkeypatch.setattr(answering, "parse_command", parse)
+    belt.text("poison")
+    answers = belt.answer("list")
+    assert len(answers) == 2
+    assert "could not act on" in answers[0]
+
+
+# Time ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reminder_comes_once_with_the_draft(belt: Belt) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET remind_at = now()")
+    before = len(belt.gateway.texts)
+    belt.check_timeouts()
+    belt.check_timeouts()
+    [reminder] = belt.gateway.texts[before:]
+    assert "Reminder" in reminder
+    assert "Draft number 1." in reminder
+    belt.answer("1")
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_several_reminders_due_at_once_are_one_text(belt: Belt) -> None:
+    belt.offered()
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET remind_at = now()")
+    before = len(belt.gateway.texts)
+    belt.check_timeouts()
+    [reminder] = belt.gateway.texts[before:]
+    assert "#1" in reminder
+    assert "#2" in reminder
+
+
+def test_a_draft_without_an_answer_times_out_and_the_owner_is_told(belt: Belt) -> None:
+    workflow = belt.offered()
+    belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
+    belt.check_timeouts()
+    assert belt.state(1) is State.TIMEOUT
+    assert belt.email_status(workflow.message_id) == "timeout"
+    assert "Nothing was sent" in belt.gateway.texts[-1]
+
+
+def test_a_late_approval_offers_the_draft_again_and_sends_nothing(belt: Belt) -> None:
+    workflow = belt.offered()
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.check_timeouts()
+    at = datetime.now(UTC) - timedelta(seconds=1)
+    [offer] = belt.answer("1 #1", at=at)
+    assert "Draft number 1." in offer
+    assert belt.mailer.mails == []
+    assert belt.state(1) is State.AWAITING_USER
+    assert belt.email_status(workflow.message_id) == "orchestrating"
+    [answer] = belt.answer("1  #1", at=at)
+    assert "crossed" in answer, "a second text of the same moment was written before the draft came again"
+    belt.answer("1 #1")
+    assert belt.state(1) is State.REPLY_SENT
+    assert belt.workflow(1).timeout_at is not None
+
+
+def test_again_texts_a_waiting_draft_once_more(belt: Belt) -> None:
+    belt.offered()
+    [offer] = belt.answer("again")
+    assert "Draft number 1." in offer
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_draft_without_a_text_on_its_way_is_texted_again(belt: Belt) -> None:
+    belt.email()
+    belt.poll()
+    drafting.draft_one(belt.desk, belt.generator)
+    belt.sql("DELETE FROM sms_outbox")
+    assert upkeep.offer_stranded(belt.desk)
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER
+    assert not upkeep.offer_stranded(belt.desk)
+
+
+def test_reminders_of_the_night_are_one_text_in_the_morning(belt: Belt) -> None:
+    belt.offered()
+    belt.offered()
+    night = (time(0, 0), time(23, 59, 59))
+    before = len(belt.gateway.texts)
+    for number in (1, 2):
+        belt.sql("UPDATE workflow_state SET remind_at = now() WHERE id = %s", number)
+        belt.with_policy(quiet_hours=night)
+        belt.check_timeouts()
+    assert len(belt.gateway.texts) == before
+    belt.with_policy(quiet_hours=None)
+    belt.check_timeouts()
+    assert len(belt.gateway.texts) == before + 1

@@ -53,6 +53,13 @@ class Group(click.Group):
             for problem in problems:
                 click.echo(f"Error: {problem}", err=True)
             ctx.exit(exit_code(error) if isinstance(error, OrchestratorError) else FAILED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it was
+            if ctx.params.get("verbose"):
+                traceback.print_exc()
+            click.echo(f"Error: this should not have happened ({type(error).__name__}): see --verbose.", err=True)
+            ctx.exit(FAILED)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

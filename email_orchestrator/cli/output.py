@@ -6,14 +6,16 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.clean import clean_line
-from ..core.models import Draft, Workflow
 from ..core.states import State
-from ..store.workflows import Event
+
+if TYPE_CHECKING:
+    from ..core.models import Draft, Workflow
+    from ..store.workflows import Event
 
 COLOURS = {
     State.AWAITING_USER: "yellow",

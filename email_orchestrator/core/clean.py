@@ -38,10 +38,7 @@ def clean_text(text: str | None) -> str:
     """
     if not text:
         return ""
-    text = _CONTROLS.sub("", _LINE_BREAK.sub("\n", text))
-    if _SURROGATE.search(text):
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return _SURROGATE.sub("\ufffd", _CONTROLS.sub("", _LINE_BREAK.sub("\n", text)))
 
 
 def clean_line(text: str | None) -> str:

@@ -27,16 +27,18 @@ _ABSURD_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{8,};?")
 
 _PARAGRAPHS = frozenset({"blockquote", "ol", "p", "pre", "table", "ul"})
 _BLOCKS = _PARAGRAPHS | {
-    *("address", "article", "aside", "body", "br", "center", "dd", "div", "dl", "dt", "fieldset", "figure", "footer"),
+    *("address", "article", "aside", "body", "center", "dd", "div", "dl", "dt", "fieldset", "figure", "footer"),
     *("form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "section", "tr"),
 }
-_BEGINNINGS = {"li": "- ", "td": " ", "th": " "}
+_CELLS = frozenset({"td", "th"})
 _VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"})
 _UNSEEN = frozenset({"select", "svg", "template", "textarea", "title"})
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all")
 
 # Classes and ids that mail programs give to their parts: Apple Mail, Gmail, Outlook, Proton, Thunderbird, Yahoo, Zoho.
-_SIGNATURES = frozenset({"applemailsignature", "gmail_signature", "moz-signature", "ms-outlook-mobile-signature"})
+_SIGNATURES = frozenset({"applemailsignature", "gmail_signature", "moz-signature", "ms-outlook-mobile-signature"}) | {
+    *("protonmail_signature_block", "signature"),
+}
 _QUOTES = frozenset({"gmail_attr", "moz-cite-prefix", "protonmail_quote", "yahoo_quoted", "zmail_extra"})
 # What Outlook (desktop, web, phone, Mac), Hotmail, Zimbra and Windows Mail put in front of an earlier email.
 _DIVIDERS = frozenset({"appendonsend", "divrplyfwdmsg", "mail-editor-reference-message-container"}) | {
@@ -50,8 +52,7 @@ def html_to_text(html: str, *, everything: bool = False) -> str:
 
     Returns its text with `\\n` where blocks begin and end (blanks and empty lines are not tidied). Quotations are
     reduced to `>` lines, signatures and hidden parts left out, unless `everything` is asked for. Takes time linear in
-    the length, whatever the HTML; reads at most 60,000 characters, styles
-    and comments not counted.
+    the length, whatever the HTML; reads at most 60,000 characters, styles and comments not counted.
     """
     reader = _Reader(everything)
     reader.feed(_tame(html))
@@ -82,6 +83,7 @@ class _Reader(HTMLParser):
         super().__init__()
         self.pieces: list[str] = []
         self._everything = everything
+        self._breaks = 2  # how many line breaks the pieces end with; none are needed before the first text
         self._skipped = ""  # the element being left out
         self._depth = 0  # how many elements of that name are open, itself included
         self._preformatted = 0
@@ -95,29 +97,45 @@ class _Reader(HTMLParser):
             return
         self._break_line(tag)
         instead = self._instead(tag, {name: (value or "").lower() for name, value in attrs})
-        if instead is not None and tag not in _VOID:
-            self._skipped, self._depth = tag, 1
-        else:
+        if instead is None:
             self._preformatted += tag == "pre"
-        self.pieces.append(_BEGINNINGS.get(tag, "") if instead is None else instead)
+            if tag == "li":
+                self._write("- ", 2)  # a paragraph in it goes on in the same line
+            return
+        if instead:
+            self._write(instead, 1)
+        if tag not in _VOID:
+            self._skipped, self._depth = tag, 1
 
     def handle_endtag(self, tag: str) -> None:
         """End an element."""
         if self._skipped:
             self._depth -= tag == self._skipped
             self._skipped = self._skipped if self._depth else ""
-        else:
+        elif tag not in _VOID:
             self._preformatted = max(0, self._preformatted - (tag == "pre"))
             self._break_line(tag)
 
     def handle_data(self, data: str) -> None:
         """Take text, in which line breaks mean nothing outside `pre`."""
-        if not self._skipped:
-            self.pieces.append(data if self._preformatted else re.sub(r"\s+", " ", data))
+        if self._skipped:
+            return
+        if not self._preformatted:
+            data = re.sub(r"\s+", " ", data)
+        if data != " " or not self._breaks:
+            self._write(data, 0)
+
+    def _write(self, text: str, breaks: int) -> None:
+        self.pieces.append(text)
+        self._breaks = breaks
 
     def _break_line(self, tag: str) -> None:
-        if tag in _BLOCKS:
-            self.pieces.append("\n\n" if tag in _PARAGRAPHS else "\n")
+        """Break the line as `tag` asks: neighbouring blocks share their breaks, each `br` is one more."""
+        wanted = self._breaks + 1 if tag == "br" else 2 if tag in _PARAGRAPHS else 1 if tag in _BLOCKS else 0
+        if wanted > self._breaks:
+            self._write("\n" * (wanted - self._breaks), wanted)
+        elif tag in _CELLS and not self._breaks:
+            self._write(" ", 0)
 
     def _instead(self, tag: str, attrs: dict[str, str]) -> str | None:
         """Return what to write in place of an element and all it holds, or None to read it."""

@@ -35,7 +35,7 @@ def make_preview(body_text: str | None, body_html: str | None, limit: int = 600)
         return text
     cut = text[: max(limit - 1, 0)]
     word_end = max(cut.rfind(" "), cut.rfind("\n"))
-    return (cut[:word_end] if word_end > limit - 40 else cut).rstrip() + "…"
+    return (cut[:word_end] if word_end > max(0, limit - 40) else cut).rstrip() + "…"
 
 
 def readable_text(body_text: str | None, body_html: str | None) -> str:

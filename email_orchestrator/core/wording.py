@@ -13,10 +13,10 @@ from .quoting import display_address, quote_line
 from .states import State
 
 MENU = (
-    "1 send it, 2 <what to change> rewrite it, 3 leave it. With several waiting, name one: 1 #7. "
+    "Text 1 to send a draft, 2 <what to change> to rewrite it, 3 to leave it. With several waiting, name one: 1 #7. "
     "Also: list, more #7, undo, again #7, retry #7."
 )
-NOTHING_WAITS = "No draft waits for you. Nothing was sent."
+NOTHING_WAITS = "No draft waits for you."
 
 
 def about(workflow: Workflow) -> str:
@@ -95,6 +95,11 @@ def nothing_hidden(workflow: Workflow) -> str:
 def nothing_to(verb: str) -> str:
     """Say that there is nothing to undo or to try again."""
     return f'There is nothing to {verb}. Text "list" to see what waits.'
+
+
+def nothing_waits(last: Workflow | None, policy: Policy) -> str:
+    """Say that no draft waits, and what became of the `last` one that had an end."""
+    return NOTHING_WAITS + (f" {what_happened(last, policy)}" if last else "")
 
 
 def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email
 import email.policy
+import shutil
+import textwrap
 import threading
 
 import click
@@ -20,7 +22,7 @@ def show_text(text: SentMessage) -> None:
     segments = measure(text.message)
     with _one_at_a_time:
         click.secho(f"\n  ┌─ text ({segments.segments} × {segments.encoding})", fg="cyan")
-        for line in text.message.split("\n"):
+        for line in _wrapped(text.message):
             click.echo(click.style("  │ ", fg="cyan") + line)
         click.secho("  └─", fg="cyan")
 
@@ -34,9 +36,14 @@ def show_mail(mail: AcceptedMail) -> None:
             if message[name]:
                 click.echo(click.style("  ║ ", fg="green") + f"{name}: {message[name]}")
         click.secho("  ║", fg="green")
-        for line in str(message.get_content()).rstrip().splitlines():
+        for line in _wrapped(str(message.get_content()).rstrip()):
             click.echo(click.style("  ║ ", fg="green") + line)
         click.secho("  ╚═", fg="green")
+
+
+def _wrapped(text: str) -> list[str]:
+    width = shutil.get_terminal_size().columns - 5
+    return [piece for line in text.splitlines() for piece in textwrap.wrap(line, width) or [""]]
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
+from ..errors import OrchestratorError
 from .standin_record import Record
 
 CUT = ""  # as an answer: the connection is closed without a word
@@ -73,7 +74,7 @@ class MailStandIn:
         return "127.0.0.1"
 
     def start(self) -> Self:
-        """Listen and answer from now on; returns the stand-in itself. Raises RuntimeError without `aiosmtpd`."""
+        """Listen and answer from now on; returns the stand-in itself. Raises OrchestratorError without `aiosmtpd`."""
         smtp_class = _smtp_class()
         listener = socket.create_server((self.host, self.port), backlog=256)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
@@ -230,6 +231,6 @@ def _smtp_class() -> Any:
     try:
         from aiosmtpd.smtp import SMTP
     except ImportError as error:
-        raise RuntimeError("the demo's mail server needs aiosmtpd: install email-orchestrator[demo]") from error
+        raise OrchestratorError("The demo needs a mail server: pip install 'email-orchestrator[demo]'.") from error
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     return SMTP

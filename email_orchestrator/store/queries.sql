@@ -206,6 +206,11 @@ SELECT w.*, now() AS now FROM workflow_state w
  WHERE w.current_state = 'user_approved' AND w.send_started_at IS NULL
  ORDER BY w.id
 
+-- name: last_moved
+-- The workflow that something happened to last.
+SELECT w.*, now() AS now FROM workflow_state w
+ WHERE w.id = (SELECT e.workflow_id FROM workflow_event e ORDER BY e.at DESC LIMIT 1)
+
 -- name: failed
 SELECT w.*, now() AS now FROM workflow_state w WHERE w.current_state = 'failed' ORDER BY w.id DESC LIMIT 50
 

@@ -149,7 +149,9 @@ class Conversation:
             return workflows.hold(self.tx, (known or offered)[0].id)
         if offered:
             asking.ask_which(self.tx, command)
-        self.say(wording.waiting_list(known or offered, command.verb))
+            self.say(wording.waiting_list(known or offered, command.verb))
+        else:
+            self._nothing_waits()
         return None
 
     def _answers(self, workflow: Workflow) -> bool:
@@ -210,9 +212,11 @@ class Conversation:
 
     def _again(self, command: Command) -> str:
         offered = workflows.select(self.tx, "offered")
-        if command.workflow_id is None and len(offered) != 1:
-            if offered:
-                asking.ask_which(self.tx, command)
+        if command.workflow_id is None and not offered:
+            self._nothing_waits()
+            return "again: nothing waits"
+        if command.workflow_id is None and len(offered) > 1:
+            asking.ask_which(self.tx, command)
             self.say(wording.waiting_list(offered, command.verb))
             return "again: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or offered[0].id))
@@ -225,6 +229,10 @@ class Conversation:
         if workflow is None:
             self.say(wording.unknown_number(command.workflow_id or 0))
         return workflow
+
+    def _nothing_waits(self) -> None:
+        last = workflows.select(self.tx, "last_moved")
+        self.say(wording.nothing_waits(last[0] if last else None, self.desk.policy))
 
     def _describe(self, command: Command) -> None:
         workflow = self._named(command)

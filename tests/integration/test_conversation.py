@@ -78,7 +78,15 @@ def test_a_number_that_does_not_exist_is_said_so(belt: Belt) -> None:
 
 
 def test_an_answer_with_nothing_waiting_is_answered(belt: Belt) -> None:
-    assert belt.answer("1") == ["No draft waits for you. Nothing was sent."]
+    assert belt.answer("1") == ["No draft waits for you."]
+
+
+def test_an_answer_too_many_is_told_what_became_of_the_last_draft(belt: Belt) -> None:
+    belt.offered()
+    belt.answer("1")
+    [answer] = belt.answer("1")
+    assert "No draft waits for you. #1 was already sent to john@example.com on" in answer
+    assert len(belt.mailer.mails) == 1
 
 
 def test_an_answer_while_the_draft_is_rewritten_is_told_so(belt: Belt) -> None:
@@ -219,7 +227,7 @@ def test_texts_from_before_the_installation_are_left_alone(belt: Belt) -> None:
 def test_anything_unclear_sends_nothing_and_gets_help(belt: Belt, words: str) -> None:
     belt.offered()
     [answer] = belt.answer(words)
-    assert "1 send it" in answer
+    assert "Text 1 to send" in answer
     assert belt.state(1) is State.AWAITING_USER
 
 
@@ -245,7 +253,7 @@ def test_a_word_that_carriers_act_on_is_noted_and_does_nothing(belt: Belt) -> No
 
 
 def test_the_menu_is_sent_on_request(belt: Belt) -> None:
-    assert belt.answer("?")[0].startswith("1 send it")
+    assert belt.answer("?")[0].startswith("Text 1 to send")
 
 
 def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,8 +58,6 @@ class Wire:
 
     def start_tls(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
         """Encrypt the connection from here on; raises ssl.SSLCertVerificationError when the server is not `host`."""
-        if self._received:  # what was sent in the clear must not be taken for an answer from inside (CVE-2011-0411)
-            raise Lost("the server spoke before encryption began")
         try:
             self._sock.settimeout(_seconds_left(deadline, "TLS"))
             self._sock = context.wrap_socket(self._sock, server_hostname=host)
@@ -100,6 +98,7 @@ class Wire:
     def command(self, line: str, deadline: float, name: str | None = None) -> Answer:
         """Send a command and return its answer; `name` stands for it in messages, by default its first word does."""
         name = name or line.partition(" ")[0]
+        # An answer that came before its question, or in the clear before encryption (CVE-2011-0411), answers nothing.
         if self._received:
             raise Lost(f"the server spoke before it was sent {name}")
         self.write(line.encode("ascii") + b"\r\n", deadline, name)

@@ -2,7 +2,7 @@
 
 A quotation becomes a `>` line and Outlook's divider `-----Original Message-----`, so that whoever reads plain text
 needs to know nothing about HTML. The parser is the standard library's: a preview needs no tree, and Beautiful Soup
-would cost 60 ms at start and 3 MB for the same tokens.
+would cost a tenth of a second at start and 8 MB of memory for the same tokens.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ..workflow import actions
 from . import api, webhook
 from .answers import JSON, as_json, plain_answer, refused
 from .doors import check_token, source_of
-from .front import Front as Front
+from .front import Front
 from .gate import Gate
 from .health import pulse_taker, tell_health
 from .metrics import Metrics
@@ -60,6 +60,8 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     at_database(r"/workflow/<name:re:[\s\S]+>/retry", "POST", lambda name: api.act(front, name, actions.retry))
     at_database(r"/workflow/<name:re:[\s\S]+>", "GET", lambda name: api.show_workflow(front, name))
 
+    # Bottle's own plugins would rewrite what our errors carry.
+    app.uninstall(True)
     app.add_hook("before_request", lambda: _admit(front))
     app.install(_translate)
     app.default_error_handler = lambda error: _answer_error(error, counted)

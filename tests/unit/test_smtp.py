@@ -20,6 +20,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from email_orchestrator.clients.smtp import Security, SmtpMailer, security_for
+from email_orchestrator.clients.smtp_wire import Wire
 from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
 
 CERTIFICATE = Path(__file__).parents[1] / "support" / "loopback.pem"
@@ -70,6 +71,7 @@ MAIL     421 4.3.0 Temporary system problem            again
 MAIL     452 4.2.2 Over quota                          again
 MAIL     530 5.7.0 Authentication Required             password
 MAIL     550 5.4.5 Daily user sending limit exceeded   limit
+RCPT     250 2.1.5 OK|550 5.1.1 no                     again
 RCPT     251 User not local; will forward              sent
 RCPT     421 4.4.5 Too busy                            again
 RCPT     450 4.2.1 Too much mail for this user         again
@@ -189,8 +191,8 @@ class ScriptedServer:
             self.heard.append(line.decode("ascii").rstrip("\r\n"))
             verb = line.split()[0].decode("ascii")
             if line == b"AUTH LOGIN\r\n":
-                for prompt in (b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n"):
-                    connection.sendall(prompt)
+                for phase, prompt in (("USER", b"334 VXNlcm5hbWU6\r\n"), ("PASS", b"334 UGFzc3dvcmQ6\r\n")):
+                    self._say(connection, phase, prompt)
                     self.heard.append(lines.readline().decode("ascii").rstrip("\r\n"))
             self._say(connection, verb, self._usual_answer(verb, connection))
             if verb == "STARTTLS":
@@ -327,7 +329,9 @@ def test_an_answer_means_what_its_code_says_at_that_phase(phase: str, answer: st
 @pytest.mark.parametrize(("phase", "expected"), [("greeting", "again"), ("RCPT", "again"), ("dot", "unknown")])
 def test_what_is_no_smtp_answer_is_no_answer(phase: str, expected: str, text: bytes) -> None:
     with ScriptedServer(phase, text) as server:
+        started = time.monotonic()
         assert outcome(new_mailer(server.port)) == expected
+        assert time.monotonic() - started < 2.5
 
 
 @pytest.mark.parametrize("text", [b"250 " + b"x" * 1000, b"250-2.0.0 OK\r\n"], ids=["drip", "unfinished"])
@@ -366,6 +370,22 @@ def test_a_slow_server_is_left_before_the_final_dot_when_the_time_is_nearly_used
         started = time.monotonic()
         assert outcome(mailer, deadline=0.9) == "again"
         assert time.monotonic() - started < 0.8
+        assert server.mails == []
+
+
+def test_a_process_that_was_stopped_for_long_does_not_hand_the_message_over_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standing = Wire.is_quiet
+
+    def stopped_meanwhile(wire: Wire) -> bool:
+        threading.Event().wait(0.3)
+        return standing(wire)
+
+    monkeypatch.setattr(Wire, "is_quiet", stopped_meanwhile)
+    with ScriptedServer() as server:
+        assert outcome(new_mailer(server.port), deadline=5.25) == "again"
+        assert "DATA" in server.heard
         assert server.mails == []
 
 
@@ -506,6 +526,15 @@ def test_check_logs_in_and_quits_and_sends_nothing(auth: str, expected: list[byt
         words = [line for line in server.heard if not line.startswith(("EHLO", "QUIT"))]
     assert server.heard[-1] == "QUIT"
     assert [base64.b64decode(line.removeprefix("AUTH PLAIN ")) for line in words if line != "AUTH LOGIN"] == expected
+
+
+@pytest.mark.parametrize(("phase", "told"), [("USER", 0), ("PASS", 1)])
+def test_a_login_that_is_refused_half_way_is_not_gone_on_with(phase: str, told: int) -> None:
+    answer = b"534 5.7.9 Application-specific password required\r\n"
+    with ScriptedServer(phase, answer, auth="AUTH LOGIN") as server:
+        assert outcome(new_mailer(server.port)) == "password"
+    assert len(server.heard[2:]) == told + 1
+    assert [line for line in server.heard[2:] if line] == ["YW5uQGV4YW1wbGUuY29t"][:told]
 
 
 def test_check_says_what_is_wrong() -> None:

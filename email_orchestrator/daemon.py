@@ -22,14 +22,16 @@ from .web.app import make_app
 from .web.front import Front
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Outage, Staff, Worker
-from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, texting, upkeep
+from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
 from .workflow.desk import Desk, Room
 
 log = logging.getLogger(__name__)
 
-# SIGTERM to exit takes at most ten seconds, of which the workers may use this many.
-TIME_TO_FINISH = 7.0
+# SIGTERM to exit takes at most ten seconds, of which the workers and the web server may use this many.
+TIME_TO_FINISH = 6.0
+TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
+A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
 
 
@@ -136,7 +138,7 @@ def _web_server(house: House) -> Iterator[WebServer]:
     try:
         yield server
     finally:
-        server.stop()
+        server.stop(TIME_TO_CLOSE)
 
 
 def _timetable(house: House) -> Timetable:
@@ -150,6 +152,7 @@ def _timetable(house: House) -> Timetable:
     )
     timetable.every(settings.timeout_check_interval, "check timeouts", lambda: upkeep.check_timeouts(desk))
     timetable.every(settings.timeout_check_interval, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
+    timetable.every(A_DAY, "clear old texts", lambda: retention.clear_old_texts(desk, settings.retention_days))
     return timetable
 
 

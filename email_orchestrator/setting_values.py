@@ -5,57 +5,92 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import time
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from .core.clean import clean_text
+from .core.mail_address import ascii_address
 from .core.phone import is_e164
 from .core.senders import parse_sender
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_HOST = r"[\w.-]+"
+_URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9a-f:.]+\])(?::(\d{{1,5}}))?(?:/[^\s?#]*)?", re.ASCII | re.IGNORECASE)
+# What libpq takes (PostgreSQL manual, Connection Strings): an address, or words such as host=... user=...
+_LOGIN = r"[^\s/?#@:]*(?::((?:[^\s/?#@%]|%[0-9A-Fa-f]{2})*))?@"
+_DATABASE_ADDRESS = re.compile(rf"postgres(?:ql)?://(?:{_LOGIN})?[^\s/?#@]*(?:/[^\s?#]*)?(?:\?\S*)?")
+_DATABASE_WORD = r"\w+\s*=\s*(?:'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)"
+_DATABASE_WORDS = re.compile(rf"{_DATABASE_WORD}(?:\s+{_DATABASE_WORD})*", re.DOTALL)
 _SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d)")
 
 
 def text(value: str) -> str:
     """Take one line as it is."""
-    if any(ord(character) < 32 for character in value):
+    if _CONTROL.search(value):
         raise ValueError("must be one line without control characters")
     return value
 
 
 def lines(value: str) -> str:
     r"""Take several lines; `\n` in the text stands for a line break, since an environment file holds one line."""
-    return value.replace("\\n", "\n")
+    return clean_text(value.replace("\\n", "\n"))
+
+
+def host(value: str) -> str:
+    """Take the name or the address of a host, without a port."""
+    if not re.fullmatch(_HOST, value) and not _is_ip_address(value):
+        raise ValueError("must be a host name or an IP address, such as smtp.gmail.com")
+    return value
 
 
 def url(value: str) -> str:
-    """Take the base address of a service."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    """Take the base address of a service, without a user and password: addresses are shown in the log."""
+    match = _URL.fullmatch(value)
+    if match is None or not 0 < int(match[1] or 80) < 65536:
         raise ValueError("must be an address such as http://localhost:8000")
     return value.rstrip("/")
 
 
 def database_url(value: str) -> str:
     """Take a PostgreSQL connection string."""
-    if not value.startswith(("postgresql://", "postgres://")) and "=" not in value:
-        raise ValueError("must be a PostgreSQL address such as postgresql://user:password@host/email_auto_reply")
+    if not _DATABASE_ADDRESS.fullmatch(value) and not _DATABASE_WORDS.fullmatch(value):
+        raise ValueError(
+            "must be a PostgreSQL address such as postgresql://user:password@host/email_auto_reply, "
+            "with any @ / ? # % or blank in the password written as %40 %2F %3F %23 %25 %20"
+        )
     return value
+
+
+def passwords_in(database_address: str) -> list[str]:
+    """List the password of a PostgreSQL connection string, as it is written there and as it is meant."""
+    address = _DATABASE_ADDRESS.fullmatch(database_address)
+    if address:
+        written = [address[1], *re.findall(r"[?&]password=([^&]*)", database_address)]
+    else:
+        written = re.findall(r"password\s*=\s*('(?:[^'\\]|\\.)*'|\S+)", database_address)
+    plain = [text.strip("'") for text in written if text]
+    return plain + [meant for text in plain if (meant := re.sub(r"\\(.)", r"\1", unquote(text))) != text]
 
 
 def address(value: str) -> str:
     """Take one bare email address."""
-    parsed = parse_sender(value)
-    if parsed is None or parsed[1] != value:
+    try:
+        usable = parse_sender(value) == ("", value) and ascii_address(value)
+    except ValueError:
+        usable = False
+    if not usable:
         raise ValueError("must be one email address such as me@example.com")
     return value
 
 
 def password(value: str) -> str:
     """Take a password; Gmail shows app passwords in groups, whose blanks do not belong to them."""
-    compact = value.replace(" ", "")
+    compact = "".join(value.split())
     return compact if re.fullmatch("[a-z]{16}", compact) else value
 
 
@@ -70,7 +105,7 @@ def senders(value: str) -> frozenset[str]:
     """Take addresses and `@domains`, separated by commas."""
     found = {entry.strip().lower() for entry in value.split(",") if entry.strip()}
     for entry in found:
-        if not re.fullmatch(r"[^@\s]*@[^@\s]+", entry):
+        if not re.fullmatch(r"[^@\s<>]*@[^@\s<>]+", entry):
             raise ValueError(f"must be addresses or @domains separated by commas, and {entry!r} is neither")
     return frozenset(found)
 
@@ -85,7 +120,7 @@ def token(value: str) -> str:
 def keys(value: str) -> tuple[str, ...]:
     """Take one signing key, or two while one replaces the other."""
     found = tuple(key.strip() for key in value.split(",") if key.strip())
-    if len(found) > 2 or any(len(key) < 8 for key in found):
+    if not 1 <= len(found) <= 2 or any(len(key) < 8 for key in found):
         raise ValueError("must be one key of at least 8 characters, or two separated by a comma")
     return found
 
@@ -100,9 +135,12 @@ def networks(value: str) -> tuple[Any, ...]:
         ) from None
 
 
-def folder(value: str) -> Path:
-    """Take a path."""
-    return Path(value).expanduser()
+def path(value: str) -> Path:
+    """Take the path of a file or a folder; `~` is the home folder."""
+    try:
+        return Path(text(value)).expanduser()
+    except RuntimeError:
+        raise ValueError("must be a path, and the home folder it begins with is not known") from None
 
 
 def yes_or_no(value: str) -> bool:
@@ -160,7 +198,10 @@ def span_of_day(value: str) -> tuple[time, time]:
     if match is None:
         raise ValueError("must be a span of the day such as 22:00-07:00")
     hour, minute, end_hour, end_minute = map(int, match.groups())
-    return time(hour, minute), time(end_hour, end_minute)
+    start, end = time(hour, minute), time(end_hour, end_minute)
+    if start == end:
+        raise ValueError("must begin and end at different times, such as 22:00-07:00")
+    return start, end
 
 
 def time_zone(value: str) -> ZoneInfo:
@@ -174,7 +215,8 @@ def time_zone(value: str) -> ZoneInfo:
 def _system_zone() -> ZoneInfo:
     """Find the machine's time zone: TZ, /etc/timezone, the target of /etc/localtime, else UTC."""
     names = [os.environ.get("TZ", "").removeprefix(":")]
-    names += [Path("/etc/timezone").read_text(encoding="utf-8").strip()] if Path("/etc/timezone").is_file() else []
+    with suppress(OSError, UnicodeDecodeError):
+        names.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
     names.append(str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2])
     for name in filter(None, names):
         try:
@@ -191,3 +233,11 @@ def libpq_quoted(value: str) -> str:
     """Quote a value for a libpq connection string."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _is_ip_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True

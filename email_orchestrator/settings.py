@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from . import setting_values as to
 from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
 
 Network = IPv4Network | IPv6Network
 Parser = Callable[[str], Any]
@@ -37,9 +40,9 @@ class Settings:
     email_monitor_url: str = _setting(to.url, "http://localhost:8001")
     ai_reply_generator_url: str = _setting(to.url, "http://localhost:8002")
     sms_gateway_url: str = _setting(to.url, "http://localhost:8000")
-    gmail_smtp_server: str = _setting(to.text, "smtp.gmail.com")
+    gmail_smtp_server: str = _setting(to.host, "smtp.gmail.com")
     gmail_smtp_port: int = _setting(to.whole(1, 65535), 465)
-    gmail_imap_server: str = _setting(to.text, "imap.gmail.com")
+    gmail_imap_server: str = _setting(to.host, "imap.gmail.com")
     gmail_imap_port: int = _setting(to.whole(1, 65535), 993)
     sent_check: str = _setting(to.one_of("imap", "off"), "imap")
     email_address: str = _setting(to.address, "")
@@ -54,7 +57,7 @@ class Settings:
     db_user: str = _setting(to.text, "")
     db_password: str = _setting(to.text, "", secret=True)
     database_url: str = _setting(to.database_url, "", secret=True)
-    data_dir: Path = _setting(to.folder, Path("data"))
+    data_dir: Path = _setting(to.path, Path("data"))
     email_source: str = _setting(to.one_of("monitor", "database"), "monitor")
     poll_interval: int = _setting(to.whole(1, 86_400), 30)
     poll_lookback_hours: int = _setting(to.whole(1, 24 * 365), 24)
@@ -78,7 +81,7 @@ class Settings:
     send_delay: int = _setting(to.whole(0, 86_400), 0)
     quiet_hours: tuple[time, time] | None = _setting(to.optional(to.span_of_day), None)
     timezone: ZoneInfo = _setting(to.time_zone, to.SYSTEM_ZONE)
-    host: str = _setting(to.text, "127.0.0.1")
+    host: str = _setting(to.host, "127.0.0.1")
     port: int = _setting(to.whole(0, 65535), 8003)
     api_token: str | None = _setting(to.optional(to.token), None, secret=True)
     sms_webhook_signing_key: tuple[str, ...] = _setting(to.keys, (), secret=True)
@@ -86,9 +89,10 @@ class Settings:
     workers: int = _setting(to.whole(1, 64), 4)
     lease_seconds: int = _setting(to.whole(2, 3600), 120)
     timeout_check_interval: int = _setting(to.whole(1, 86_400), 300)
+    retention_days: int | None = _setting(to.optional(to.whole(14, 36_500)), 90)
     log_level: str = _setting(to.one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
     log_format: str = _setting(to.one_of("text", "json"), "text")
-    log_file: Path | None = _setting(to.optional(to.folder), None)
+    log_file: Path | None = _setting(to.optional(to.path), None)
 
     @property
     def dsn(self) -> str | None:
@@ -108,60 +112,99 @@ class Settings:
 
 
 SECRETS = tuple(f.name.upper() for f in fields(Settings) if f.metadata["rule"].secret)
-# What replying cannot do without; commands that only read do not need them.
-REQUIRED = ("EMAIL_ADDRESS", "EMAIL_PASSWORD", "YOUR_PHONE_NUMBER")
+# What answering email cannot do without; a look at the database needs none of it.
+REQUIRED = {
+    "EMAIL_ADDRESS": "the address that replies come from",
+    "EMAIL_PASSWORD": "the mail account's app password",
+    "YOUR_PHONE_NUMBER": "the number of the owner's phone, such as +61491570156",
+}
 
 
-def load_settings(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; the environment wins over the file, and both over the defaults.
+def load_settings(
+    env_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    required: Collection[str] = tuple(REQUIRED),
+) -> Settings:
+    """Read the settings; a systemd credential wins over the environment, that over the file, and all over the defaults.
 
-    `env_file` must exist when it is given; otherwise `.env` of the working directory is read where there is one. A
-    secret may also be a file of its name in `$CREDENTIALS_DIRECTORY`, which wins over all. Raises SettingsError with
-    every mistake.
+    `env_file` must exist when it is given; otherwise `.env` of the working directory is read where there is one. What
+    is empty counts as not given, wherever it stands. Raises SettingsError with every mistake, those of `required`
+    that are missing among them.
     """
     environment = dict(os.environ if environ is None else environ)
     problems: list[str] = []
-    given = _read_file(env_file, problems) | environment | _read_credentials(environment, problems)
+    sources = (_read_file(env_file, problems), environment, _read_credentials(environment, problems))
+    given = {name: text.strip() for source in sources for name, text in source.items() if text.strip()}
     values: dict[str, Any] = {}
+    wrong: set[str] = set()
     for setting in fields(Settings):
-        text = given.get(setting.name.upper(), "").strip()
-        if not text:
+        name = setting.name.upper()
+        if name not in given:
             continue
         try:
-            values[setting.name] = setting.metadata["rule"].parse(text)
+            values[setting.name] = setting.metadata["rule"].parse(given[name])
         except ValueError as error:
-            problems.append(f"{setting.name.upper()}: {error}")
-    problems += [f"{name}: is missing" for name in REQUIRED if not given.get(name, "").strip()]
-    problems += _contradictions(values)
+            wrong.add(name)
+            problems.append(f"{name}: {error}")
+    problems += [f"{name}: is missing; it must be {REQUIRED[name]}" for name in required if name not in given]
+    problems += [
+        f"{name}: {problem}"
+        for name, other, problem in _contradictions(Settings(**values))
+        if not wrong & {name, other}
+    ]
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
 
 
-def _contradictions(values: dict[str, Any]) -> list[str]:
-    settings = Settings(**values)
-    problems = []
+def secrets_of(settings: Settings) -> list[str]:
+    """List every secret text of the settings, for the log to leave out; a password within an address is one of them."""
+    found: list[str] = []
+    for name in SECRETS:
+        value = getattr(settings, name.lower())
+        found += value if isinstance(value, tuple) else [value] if value else []
+    return found + to.passwords_in(settings.database_url)
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield what settings do not make sense beside one another: the one at fault, the other, and the sentence."""
     if settings.user_final_timeout <= settings.user_response_timeout:
-        problems.append("USER_FINAL_TIMEOUT: must be longer than USER_RESPONSE_TIMEOUT")
-    if settings.db_host and not settings.db_user and not settings.database_url:
-        problems.append("DB_USER: is missing, though DB_HOST is set")
-    return problems
+        yield "USER_FINAL_TIMEOUT", "USER_RESPONSE_TIMEOUT", "must be longer than USER_RESPONSE_TIMEOUT"
+    if settings.database_url:
+        return
+    if settings.db_host and not settings.db_user:
+        yield "DB_USER", "DB_HOST", "is missing, though DB_HOST is set; it must be the name of the database's user"
+    if settings.db_user and not settings.db_host:
+        yield "DB_HOST", "DB_USER", "is missing, though DB_USER is set; it must be the host of the database server"
 
 
 def _read_file(env_file: Path | None, problems: list[str]) -> dict[str, str]:
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     path = env_file or Path(".env")
-    if not path.is_file():
-        if env_file is not None:
-            problems.append(f"--env-file: there is no file {env_file}")
-        return {}
     try:
-        # Passwords may hold a dollar sign: nothing in the file is expanded.
-        return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+        if not path.is_file() and not path.is_fifo():
+            if env_file is not None:
+                problems.append(f"--env-file: there is no file {env_file}")
+            return {}
+        # The parser alone: it expands nothing, since passwords may hold a dollar sign.
+        with path.open(encoding="utf-8-sig") as lines:
+            bindings = list(parse_stream(lines))
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read ({type(error).__name__})")
         return {}
+    problems += [
+        f"{path}: line {_line(one)} is not of the form NAME=value, or its quotes do not match"
+        for one in bindings
+        if one.error or (one.key and one.value is None)
+    ]
+    return {one.key: one.value for one in bindings if one.key and one.value}
+
+
+def _line(binding: Binding) -> int:
+    """Return the number of the line that a binding begins in, after the empty lines that the parser counts to it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _read_credentials(environment: Mapping[str, str], problems: list[str]) -> dict[str, str]:
@@ -172,7 +215,7 @@ def _read_credentials(environment: Mapping[str, str], problems: list[str]) -> di
         path = Path(directory or "") / name
         try:
             if path.is_file():
-                found[name] = path.read_text(encoding="utf-8").strip()
+                found[name] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{name}: its credential cannot be read ({type(error).__name__})")
     return found

@@ -25,6 +25,6 @@ def watchdog_interval() -> float | None:
     """Return how often, in seconds, systemd wants a sign of life (half its limit), or None (sd_watchdog_enabled(3))."""
     limit = os.environ.get("WATCHDOG_USEC", "")
     owner = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not limit.isdigit() or owner != str(os.getpid()):
+    if not (limit.isascii() and limit.isdigit() and int(limit)) or owner != str(os.getpid()):
         return None
     return int(limit) / 2_000_000

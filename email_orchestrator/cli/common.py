@@ -22,8 +22,7 @@ as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON."
 def settings_of(env_file: Path | None) -> Settings:
     """Read the settings, and send the log where they say; raises SettingsError."""
     from ..log import set_up_logging
-    from ..settings import load_settings
-    from ..wiring import secrets_of
+    from ..settings import load_settings, secrets_of
 
     settings = load_settings(env_file)
     set_up_logging(settings.log_level, settings.log_format, settings.log_file, secrets_of(settings))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from ..core.clean import clean_draft, clean_line
 from ..core.models import GeneratedDraft
 from ..errors import Kind, ServiceError
-from .http import JsonService, clean_text
+from .http import JsonService
 from .watching import Observer, nobody, watched
 
 NAME = "AI Reply Generator"
@@ -46,14 +47,14 @@ class AiReplyGenerator:
             },
         )
         draft = answer.get("full_draft")
-        text = clean_text(draft).strip() if isinstance(draft, str) else ""
+        text = clean_draft(draft) if isinstance(draft, str) else ""
         if not text:
             raise ServiceError(NAME, "its answer has no draft", Kind.TRANSIENT)
         draft_id, model, tokens = answer.get("draft_id"), answer.get("model_version"), answer.get("tokens_used")
         return GeneratedDraft(
-            draft_id=clean_text(draft_id) if isinstance(draft_id, str) else "",
+            draft_id=clean_line(draft_id) if isinstance(draft_id, str) else "",
             text=text,
-            model=clean_text(model) if isinstance(model, str) else "",
+            model=clean_line(model) if isinstance(model, str) else "",
             tokens=tokens if isinstance(tokens, int) and 0 <= tokens < 2**31 else 0,
         )
 

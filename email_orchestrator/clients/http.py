@@ -17,6 +17,7 @@ import requests
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+from ..core.clean import clean_line, strip_invisible
 from ..errors import Kind, ServiceError
 from .deadline import DeadlineAdapter
 
@@ -30,15 +31,6 @@ HEADERS = {"User-Agent": "email-orchestrator", "Accept": "application/json", "Ac
 
 _MAX_DETAIL = 160
 _LONG_NUMBER = re.compile(r"\d{3,}(?=\d{2})")
-_LINE_END = re.compile("\r\n|[\r\x85\u2028\u2029]")
-# Control characters, lone surrogates, and what is invisible but changes or adds to what a reader is shown:
-# directional overrides and the tag characters of plane 14.
-_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-
-
-def clean_text(text: str) -> str:
-    """Clean a text that came from outside; returns it with `\\n` line ends and without control characters."""
-    return _UNWANTED.sub("", _LINE_END.sub("\n", text))
 
 
 class JsonService:
@@ -158,7 +150,7 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
 
 def presentable(text: str) -> str:
     """Make a text of a service fit for a log; returns one short line in which long numbers show two digits only."""
-    line = " ".join(clean_text(text).split())
+    line = strip_invisible(clean_line(text))
     return _LONG_NUMBER.sub("***", line)[:_MAX_DETAIL]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.models import InboundText, SentText
 from ..errors import Kind, ServiceError
-from .http import JsonService, clean_text, presentable
+from .http import JsonService, presentable
 from .watching import Observer, nobody, watched
 
 NAME = "SMS Gateway"
@@ -101,12 +101,7 @@ def _inbound(entry: dict[str, Any]) -> InboundText | None:
     received_at = _received_at(entry) or _time(entry.get("timestamp"))
     if not (isinstance(message_id, str) and isinstance(number, str) and isinstance(message, str) and received_at):
         return None
-    return InboundText(
-        message_id=clean_text(message_id),
-        phone_number=clean_text(number),
-        text=clean_text(message),
-        received_at=received_at,
-    )
+    return InboundText(message_id, number, message, received_at)
 
 
 def _outbound(entry: dict[str, Any]) -> SentText | None:

@@ -20,6 +20,7 @@ _OPAQUE_ENDS = {
     "style": re.compile("</style[^<>]*>", re.IGNORECASE),
     "script": re.compile("</script[^<>]*>", re.IGNORECASE),
 }
+_DATA = re.compile("(?<=[\"'(= ])data:[^\"'<>() ]{500,}")
 _OVERLONG_TAG = re.compile(r"<[^<>]{2000,}>")
 _DECLARATION = re.compile(r"<[!?][^<>]*>")
 _NO_TAG = re.compile(r"<(?![a-zA-Z/])|<(?=[^<>]*(?:<|\Z))")
@@ -72,7 +73,7 @@ def _tame(html: str) -> str:
         end = _OPAQUE_ENDS[(found[1] or "").lower()].search(html, found.end())
         position = end.end() if end else len(html)
     html = "".join([*pieces, html[position:]])
-    html = _DECLARATION.sub("", _OVERLONG_TAG.sub("", html))[:_MAX_HTML]
+    html = _DECLARATION.sub("", _OVERLONG_TAG.sub("", _DATA.sub("", html)))[:_MAX_HTML]
     return _ABSURD_REFERENCE.sub("\ufffd", _NO_TAG.sub("&lt;", html))
 
 

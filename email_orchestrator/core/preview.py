@@ -64,7 +64,7 @@ def _readings(body_text: str, body_html: str) -> Iterator[list[str]]:
 def _lines(text: str) -> list[str]:
     """Return the lines of a text, cleaned, with single spaces inside and none around, the signature delimiter as is."""
     lines = [""]
-    for line in strip_invisible(clean_text(text[:_LONGEST_TEXT])).replace("\xa0", " ").split("\n"):
+    for line in strip_invisible(clean_text(text.lstrip()[:_LONGEST_TEXT])).replace("\xa0", " ").split("\n"):
         line = line if line == _DELIMITER else " ".join(line.split())
         if line or lines[-1]:
             lines.append(line)

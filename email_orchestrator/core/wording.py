@@ -171,6 +171,11 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
             return f"The draft of {number} is still being written; you get it as a text."
 
 
+def texts_cleared(workflow: Workflow) -> str:
+    """Refuse to take up a workflow whose texts are gone."""
+    return f"#{workflow.id} ended too long ago: its texts were cleared (RETENTION_DAYS). Nothing was sent."
+
+
 def failed(workflow: Workflow, reason: str) -> str:
     """Tell the owner that a workflow failed, and what to text."""
     stage = "send reply to" if workflow.state is State.USER_APPROVED else "prepare a reply to"
@@ -204,7 +209,7 @@ def mail_paused(trouble: Trouble, message: str, until: datetime | None, policy: 
     """Tell the owner that no reply goes out for now."""
     if until is None:
         return (
-            f'⚠️ Gmail refuses our password: {message}. Approved replies wait. Mend EMAIL_PASSWORD, then text "retry".'
+            f'⚠️ The mail account does not let us in: {message}. Approved replies wait. Mend it, then text "retry".'
         )
     what = "reached its daily limit" if trouble is Trouble.DAILY_LIMIT else "asks us to wait"
     return f"⚠️ The mail account {what}. Approved replies wait and go out by themselves from {show_time(until, policy)}."

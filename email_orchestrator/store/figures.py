@@ -129,7 +129,7 @@ def status(tx: Transaction, lookback_hours: float, window_hours: float = 24) -> 
         "window_hours": window_hours,
         "emails_per_hour": round(arrived / window_hours, 3),
         **{
-            span: {"count": took.count, "mean_seconds": took.mean, "median_seconds": took.median}
+            span: {"count": took.count, "mean_seconds": _rounded(took.mean), "median_seconds": _rounded(took.median)}
             for span, took in measured.items()
         },
         "answers": given,
@@ -174,6 +174,10 @@ def _older(tx: Transaction, last_poll: dict[str, Any] | None, lookback_hours: fl
 
 def _remembered(tx: Transaction, *keys: str) -> dict[str, dict[str, Any]]:
     return {row["key"]: row["value"] for row in tx.rows("remembered", keys=list(keys))}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _moment(value: dict[str, Any] | None, name: str) -> datetime | None:

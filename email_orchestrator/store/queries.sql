@@ -444,6 +444,41 @@ SELECT span, bucket, count(*) AS count, sum(seconds) AS total,
 -- Several of the values that the service remembers, at once.
 SELECT key, value FROM service_state WHERE key = ANY (%(keys)s)
 
+-- Retention ---------------------------------------------------------------------------------------------------------
+
+-- name: clear_workflow_texts
+-- Clear what was written in some workflows that finished some days ago, the longest kept first: drafts, instructions,
+-- preview, and the email's body as long as its status is still ours. Events, times and counts stay.
+WITH due AS (
+    SELECT w.id, w.message_id FROM workflow_state w
+     WHERE w.texts_cleared_at IS NULL AND w.current_state IN ('reply_sent', 'user_ignored', 'timeout', 'failed')
+       AND w.created_at < now() - make_interval(days => %(days)s)
+       AND w.updated_at < now() - make_interval(days => %(days)s)
+     ORDER BY w.created_at
+     LIMIT %(limit)s
+       FOR UPDATE SKIP LOCKED
+), drafts AS (
+    UPDATE draft d SET text = '', instructions = NULL FROM due WHERE d.workflow_id = due.id
+), bodies AS (
+    UPDATE processed_emails p SET body_text = NULL, body_html = NULL, reply_draft = NULL
+      FROM due WHERE p.message_id = due.message_id AND p.status IN ('sent', 'ignored', 'timeout', 'failed')
+)
+UPDATE workflow_state w
+   SET email_body_preview = NULL, ai_reply_text = NULL, user_edit_instructions = NULL, texts_cleared_at = now()
+  FROM due WHERE w.id = due.id
+
+-- name: drop_old_outbox
+-- Drop texts to the owner that are done with. Only the oldest rows are looked at, so that this costs the same always.
+DELETE FROM sms_outbox o
+ USING (SELECT id FROM sms_outbox ORDER BY id LIMIT %(limit)s) oldest
+ WHERE o.id = oldest.id AND o.status <> 'queued' AND o.created_at < now() - make_interval(days => %(days)s)
+
+-- name: drop_old_inbox
+-- Drop texts of the owner's that were acted on. Until then their keys make out a repeat.
+DELETE FROM sms_inbox i
+ USING (SELECT id FROM sms_inbox ORDER BY id LIMIT %(limit)s) oldest
+ WHERE i.id = oldest.id AND i.processed_at IS NOT NULL AND i.stored_at < now() - make_interval(days => %(days)s)
+
 -- Schema ------------------------------------------------------------------------------------------------------------
 
 -- name: schema_version

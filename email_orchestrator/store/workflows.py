@@ -81,6 +81,7 @@ def to_workflow(row: Row) -> Workflow:
         claimed_by=row["claimed_by"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        texts_cleared_at=row["texts_cleared_at"],
     )
 
 

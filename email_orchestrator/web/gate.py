@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ..errors import DatabaseUnavailable
 
 # How long, in seconds, a request waits for its turn at the database, and how long after a vain wait none waits.
-PATIENCE = 0.5
+PATIENCE = 0.25
 IMPATIENCE = 2.0
 
 
@@ -27,7 +27,7 @@ class Gate:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place while in the block; raises DatabaseUnavailable when there is none within half a second."""
+        """Hold a place while in the block; raises DatabaseUnavailable when there is none in time."""
         patience = PATIENCE if time.monotonic() >= self._impatient_until else 0.0
         if not self._places.acquire(timeout=patience):
             self._impatient_until = time.monotonic() + IMPATIENCE

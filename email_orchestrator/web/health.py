@@ -22,7 +22,7 @@ from .front import Front
 log = logging.getLogger(__name__)
 
 # A health check waits this long, in seconds, for the database, and believes a pulse taken within the last second.
-PATIENCE = 0.7
+PATIENCE = 0.5
 KEEP = 1.0
 # The main loop is taken for stuck when it has not turned for so many poll intervals.
 INTERVALS = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from ..core import notification
+from ..core import notification, wording
 from ..core.models import Workflow
 from ..core.reply_headers import new_message_id
 from ..core.states import Actor, State, may_follow
@@ -135,6 +135,7 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None
     """Let a failed workflow go on at the step that failed, its attempts counted anew."""
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
+    _check_texts_are_kept(workflow)
     goes_on = RETRY_FROM[workflow.previous_state or State.PENDING]
     _move(
         tx,
@@ -158,6 +159,7 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None
 def offer_again(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
     """Text a draft once more; one that timed out waits again, and an answer from before does not count for it."""
     if workflow.state is State.TIMEOUT:
+        _check_texts_are_kept(workflow)
         _move(
             tx,
             desk,
@@ -189,6 +191,11 @@ def resume_mail(tx: Transaction, desk: Desk) -> bool:
     memory.forget(tx, memory.MAIL_PAUSE)
     tx.after_commit(lambda: desk.wake(Room.REPLYING))
     return True
+
+
+def _check_texts_are_kept(workflow: Workflow) -> None:
+    if workflow.texts_cleared_at is not None:
+        raise WrongState(wording.texts_cleared(workflow))
 
 
 def _offer_again(tx: Transaction, desk: Desk, workflow: Workflow, note: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ..core.clean import clean_text
+from ..core.clean import clean_line, clean_text
 from ..core.models import InboundText
 from ..core.phone import is_owner, mask
 from ..store import memory, texts
@@ -59,8 +59,13 @@ def fetch_missed_texts(desk: Desk, gateway: Gateway) -> int:
 
 def _keep(tx: Transaction, desk: Desk, text: InboundText) -> bool:
     # The owner's number is kept in one spelling, so that one text is recognised however it is delivered.
-    clean = replace(text, phone_number=desk.policy.phone_number, text=clean_text(text.text))
-    kept = texts.store_text(tx, clean)
+    cleaned = replace(
+        text,
+        message_id=clean_line(text.message_id),
+        phone_number=desk.policy.phone_number,
+        text=clean_text(text.text),
+    )
+    kept = texts.store_text(tx, cleaned)
     if kept:
         tx.after_commit(lambda: desk.wake(Room.ANSWERING))
     return kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -154,7 +154,7 @@ class Belt:
 
     def work(self) -> None:
         """Do whatever is due, until nothing is."""
-        steps = (
+        steps: tuple[Callable[[], bool], ...] = (
             lambda: answering.answer_one(self.desk),
             lambda: drafting.draft_one(self.desk, self.generator),
             lambda: texting.text_one(self.desk, self.gateway),

@@ -134,7 +134,7 @@ def test_a_crash_after_the_hand_over_is_an_unknown_outcome(belt: Belt) -> None:
     [
         (Trouble.BUSY, "asks us to wait"),
         (Trouble.DAILY_LIMIT, "daily limit"),
-        (Trouble.CREDENTIALS, "refuses our password"),
+        (Trouble.CREDENTIALS, "does not let us in"),
     ],
 )
 def test_trouble_with_the_account_pauses_all_replies_and_fails_none(belt: Belt, trouble: Trouble, words: str) -> None:

@@ -42,7 +42,7 @@ def test_a_draft_is_cleaned(generator: GeneratorStandIn) -> None:
         Answer(body={"draft_id": "A\x00B", "full_draft": "\r\n Hello\x00,\r\nyes. \ud800\n", "tokens_used": 5})
     )
     draft = AiReplyGenerator(generator.url, 5).generate("<a@example.com>", "professional", None, None)
-    assert (draft.draft_id, draft.text, draft.model, draft.tokens) == ("AB", "Hello,\nyes.", "", 5)
+    assert (draft.draft_id, draft.text, draft.model, draft.tokens) == ("AB", "Hello,\nyes. \ufffd", "", 5)
 
 
 @pytest.mark.parametrize("draft", [None, "", "  \n", "\x00\x07", 17, ["text"], {"text": "x"}])

@@ -14,7 +14,7 @@ import pytest
 from email_orchestrator.clients import http
 from email_orchestrator.clients.ai_reply_generator import AiReplyGenerator
 from email_orchestrator.clients.deadline import DeadlineReader
-from email_orchestrator.clients.http import JsonService, clean_text, parse_retry_after
+from email_orchestrator.clients.http import JsonService, parse_retry_after
 from email_orchestrator.clients.sms_gateway import SmsGateway
 from email_orchestrator.demo.standins import Answer, GatewayStandIn, GeneratorStandIn, refused
 from email_orchestrator.errors import Kind, ServiceError
@@ -324,24 +324,3 @@ def test_a_closed_service_can_be_called_again(gateway: GatewayStandIn) -> None:
     assert service.call("GET", "/health")["gateway_connected"] is True
     service.close()
     assert service.call("GET", "/health")["gateway_connected"] is True
-
-
-# Texts
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("one\r\ntwo\rthree\nfour", "one\ntwo\nthree\nfour"),
-        ("para\u2029graph\u2028line\x85end", "para\ngraph\nline\nend"),
-        ("tab\there", "tab\there"),
-        ("bell\x07 null\x00 escape\x1b[31m delete\x7f csi\x9b", "bell null escape[31m delete csi"),
-        ("half \ud83d pair", "half  pair"),
-        ("whole \U0001f44d pair", "whole 👍 pair"),
-        ("family 👨‍👩‍👧 and می‌خواهم", "family 👨‍👩‍👧 and می‌خواهم"),
-        ("over\u202eride\u2066d", "overrided"),
-        ("hidden\U000e0041\U000e007f", "hidden"),
-    ],
-)
-def test_a_text_from_outside_loses_what_cannot_be_seen(raw: str, clean: str) -> None:
-    assert clean_text(raw) == clean

@@ -1,6 +1,8 @@
 -- The database of Email Orchestrator, whole: applied by `email-orchestrator init-db`, as often as one likes.
 -- It brings an empty database, one that the Email Monitor has prepared, and one of any earlier version to the same state.
 
+-- One at a time; whoever is second waits for the first, and a large table may take its time.
+SELECT set_config('lock_timeout', '120s', true), set_config('statement_timeout', '0', true);
 SELECT pg_advisory_xact_lock(7003118);
 
 -- The Email Monitor's table, exactly as the Email Monitor creates it; where it exists it is left alone.
@@ -26,11 +28,18 @@ BEGIN
             body_html     TEXT
         );
         CREATE INDEX idx_processed_emails_pending ON processed_emails (received_at) WHERE status = 'pending';
-        CREATE FUNCTION processed_emails_touch() RETURNS trigger LANGUAGE plpgsql AS $touch$
+        CREATE OR REPLACE FUNCTION processed_emails_touch() RETURNS trigger LANGUAGE plpgsql AS $touch$
             BEGIN NEW.updated_at := now(); RETURN NEW; END
         $touch$;
         CREATE TRIGGER processed_emails_touch BEFORE UPDATE ON processed_emails
             FOR EACH ROW EXECUTE FUNCTION processed_emails_touch();
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'readwrite') THEN
+            GRANT SELECT, INSERT, UPDATE, DELETE ON processed_emails TO readwrite;
+            GRANT USAGE, SELECT ON SEQUENCE processed_emails_id_seq TO readwrite;
+        END IF;
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'readonly') THEN
+            GRANT SELECT ON processed_emails TO readonly;
+        END IF;
     END IF;
 END $$;
 
@@ -64,21 +73,18 @@ CREATE TABLE IF NOT EXISTS workflow_state (
 -- The first design's table had narrow columns, times without a zone (in UTC) and no cascade.
 DO $$
 DECLARE
-    narrow record;
-    link   record;
+    changes text;
+    link    record;
 BEGIN
-    FOR narrow IN
-        SELECT column_name, data_type FROM information_schema.columns
-         WHERE table_schema = current_schema() AND table_name = 'workflow_state'
-           AND data_type IN ('character varying', 'timestamp without time zone')
-    LOOP
-        IF narrow.data_type = 'character varying' THEN
-            EXECUTE format('ALTER TABLE workflow_state ALTER COLUMN %I TYPE TEXT', narrow.column_name);
-        ELSE
-            EXECUTE format('ALTER TABLE workflow_state ALTER COLUMN %1$I TYPE TIMESTAMPTZ USING %1$I AT TIME ZONE ''UTC''',
-                           narrow.column_name);
-        END IF;
-    END LOOP;
+    SELECT string_agg(CASE atttypid WHEN 'varchar'::regtype THEN format('ALTER COLUMN %I TYPE TEXT', attname)
+                      ELSE format('ALTER COLUMN %1$I TYPE TIMESTAMPTZ USING %1$I AT TIME ZONE ''UTC''', attname) END, ', ')
+      INTO changes
+      FROM pg_attribute
+     WHERE attrelid = 'workflow_state'::regclass AND attnum > 0 AND NOT attisdropped
+       AND atttypid IN ('varchar'::regtype, 'timestamp'::regtype);
+    IF changes IS NOT NULL THEN
+        EXECUTE 'ALTER TABLE workflow_state ' || changes;
+    END IF;
     FOR link IN
         SELECT conname FROM pg_constraint
          WHERE conrelid = 'workflow_state'::regclass AND confrelid = 'processed_emails'::regclass AND confdeltype <> 'c'
@@ -110,7 +116,9 @@ ALTER TABLE workflow_state
     -- the lease of whoever works on the row, and when the row is due again
     ADD COLUMN IF NOT EXISTS claimed_by      TEXT,
     ADD COLUMN IF NOT EXISTS claimed_until   TIMESTAMPTZ,
-    ADD COLUMN IF NOT EXISTS next_attempt_at TIMESTAMPTZ;
+    ADD COLUMN IF NOT EXISTS next_attempt_at TIMESTAMPTZ,
+    -- when the texts of a workflow that finished long ago were cleared
+    ADD COLUMN IF NOT EXISTS texts_cleared_at TIMESTAMPTZ;
 
 CREATE INDEX IF NOT EXISTS idx_workflow_state ON workflow_state (current_state);
 CREATE INDEX IF NOT EXISTS idx_workflow_timeout ON workflow_state (timeout_at);
@@ -123,6 +131,9 @@ CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (email_fro
                             'user_edit_requested');
 CREATE INDEX IF NOT EXISTS idx_workflow_replied ON workflow_state (email_from, reply_sent_at)
     WHERE reply_sent_at IS NOT NULL;
+-- By when they came in, which never changes: a row enters this index once, when it is finished.
+CREATE INDEX IF NOT EXISTS idx_workflow_texts ON workflow_state (created_at)
+    WHERE texts_cleared_at IS NULL AND current_state IN ('reply_sent', 'user_ignored', 'timeout', 'failed');
 
 -- Every transition, for good: all figures and histories come from here.
 CREATE TABLE IF NOT EXISTS workflow_event (
@@ -205,27 +216,50 @@ CREATE TABLE IF NOT EXISTS service_state (
 DO $$
 BEGIN
     IF to_regclass('schema_version') IS NULL THEN
-        UPDATE workflow_state SET draft_revision = coalesce(edit_iteration, 0) + 1
-         WHERE ai_reply_text IS NOT NULL AND draft_revision = 0;
+        UPDATE workflow_state w
+           SET email_from = coalesce(w.email_from, p.from_address),
+               email_subject = coalesce(w.email_subject, p.subject),
+               thread_id = p.thread_id,
+               draft_revision = CASE WHEN w.ai_reply_text IS NULL THEN 0 ELSE coalesce(w.edit_iteration, 0) + 1 END,
+               created_at = coalesce(w.created_at, w.updated_at, now()),
+               updated_at = coalesce(w.updated_at, w.created_at, now()),
+               retry_count = 0
+          FROM processed_emails p WHERE p.message_id = w.message_id;
+        -- The instructions of a row whose edit is still to be done belong to the draft that is to come.
         INSERT INTO draft (workflow_id, revision, text, instructions, created_at)
-        SELECT id, draft_revision, ai_reply_text, user_edit_instructions, coalesce(ai_reply_generated_at, created_at, now())
-          FROM workflow_state WHERE draft_revision > 0
-        ON CONFLICT DO NOTHING;
-        UPDATE workflow_state SET offered_at = sms_sent_at WHERE offered_at IS NULL;
-        UPDATE workflow_state w SET thread_id = p.thread_id
-          FROM processed_emails p WHERE p.message_id = w.message_id AND w.thread_id IS NULL;
-        -- What was approved then was not fingerprinted, and what was half texted was not recorded: both are offered anew.
-        WITH offered AS (
+        SELECT id, draft_revision, ai_reply_text,
+               CASE WHEN draft_revision > 1 AND NOT (current_state = 'user_edit_requested'
+                         OR current_state = 'ai_generating' AND coalesce(previous_state, '') = 'user_edit_requested')
+                    THEN user_edit_instructions END,
+               coalesce(ai_reply_generated_at, created_at)
+          FROM workflow_state WHERE draft_revision > 0;
+        -- What was approved then was not fingerprinted, and what was half texted was not recorded: both are offered
+        -- anew. A retry does so too where the sending failed.
+        WITH old AS (
+            SELECT id, current_state, CASE
+                       WHEN draft_revision = 0 THEN 'pending'
+                       WHEN current_state = 'ai_generating' AND previous_state = 'user_edit_requested'
+                            AND user_edit_instructions IS NOT NULL THEN 'user_edit_requested'
+                       ELSE 'sms_sending' END AS goes_on
+              FROM workflow_state
+             WHERE current_state IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'user_approved')
+        ), moved AS (
             UPDATE workflow_state w
-               SET previous_state = w.current_state, offered_at = NULL,
-                   current_state = CASE WHEN w.draft_revision > 0 THEN 'sms_sending' ELSE 'pending' END
-             WHERE w.current_state IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'user_approved')
-            RETURNING w.id, w.previous_state, w.current_state)
+               SET previous_state = old.current_state, current_state = old.goes_on
+              FROM old WHERE w.id = old.id)
         INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
-        SELECT id, previous_state, current_state, 'taken over from the first design', 'timer' FROM offered;
+        SELECT id, current_state, goes_on, 'taken over from the first design', 'timer' FROM old ORDER BY id;
         UPDATE workflow_state
-           SET remind_at = sms_sent_at + interval '24 hours', timeout_at = coalesce(timeout_at, sms_sent_at + interval '48 hours')
-         WHERE current_state = 'awaiting_user' AND remind_at IS NULL;
+           SET previous_state = CASE WHEN draft_revision > 0 THEN 'sms_sending' ELSE 'ai_generating' END
+         WHERE current_state = 'failed'
+           AND (draft_revision = 0 OR previous_state IS NULL
+                OR previous_state NOT IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'user_edit_requested'));
+        -- What waits for its owner was texted; its clock goes on running.
+        UPDATE workflow_state
+           SET offered_at = coalesce(sms_sent_at, updated_at),
+               remind_at = coalesce(sms_sent_at, updated_at) + interval '24 hours',
+               timeout_at = coalesce(timeout_at, coalesce(sms_sent_at, updated_at) + interval '48 hours')
+         WHERE current_state = 'awaiting_user';
         UPDATE processed_emails p
            SET status = CASE w.current_state WHEN 'reply_sent' THEN 'sent' WHEN 'user_ignored' THEN 'ignored'
                              WHEN 'timeout' THEN 'timeout' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END

@@ -118,7 +118,10 @@ def _furnish(settings: Settings, database: Database, outage: Outage, vitals: Vit
 
 def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
     """Approved replies go first; both speak to SMTP, so that they share its one connection."""
-    return replying.reply_one(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
+    busy = replying.reply_one(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
+    if not busy:
+        clients.mailer.close_idle()
+    return busy
 
 
 @contextmanager

@@ -34,8 +34,8 @@ class Workflow:
 
     `revision` numbers the current draft (0 before the first), `hidden_chars` counts the characters at the end of the
     draft that no text has shown the owner yet, `offered_at` is when the first part of the current draft was first
-    handed to the gateway. `attempts` counts failures of the step the row is in. `texts_cleared_at` is when the texts of a
-    workflow that finished long ago were cleared; nothing can be made of it any more.
+    handed to the gateway. `attempts` counts failures of the step the row is in. `texts_cleared_at` is when the texts of
+    a workflow that finished long ago were cleared; nothing can be made of it any more.
     """
 
     id: int

@@ -479,6 +479,11 @@ DELETE FROM sms_inbox i
  USING (SELECT id FROM sms_inbox ORDER BY id LIMIT %(limit)s) oldest
  WHERE i.id = oldest.id AND i.processed_at IS NOT NULL AND i.stored_at < now() - make_interval(days => %(days)s)
 
+-- name: drop_old_loops
+-- Forget which senders once looked like a loop.
+DELETE FROM service_state
+ WHERE starts_with(key, 'loop ') AND updated_at < now() - make_interval(days => %(days)s)
+
 -- Schema ------------------------------------------------------------------------------------------------------------
 
 -- name: schema_version

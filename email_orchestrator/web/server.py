@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import waitress
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Seconds within which a request has to be here whole, however steadily it trickles in.
 TIME_TO_SEND = 20.0
+# Seconds for which the rest of a refused request is still read, and thrown away.
+TIME_TO_LINGER = 2.0
 LIMITS = {
     "threads": 4,
     # More than the application takes, so that nearly every refusal is its own; chunk headers count here too.
@@ -45,6 +48,13 @@ LIMITS = {
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Takes every malformed head for what it is, also where waitress would stumble over it or call it our fault."""
 
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.error is not None:
+            # Nobody who was refused is asked to go on.
+            self.expect_continue = False
+        return consumed
+
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
@@ -64,18 +74,29 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
         self.response_headers.extend([("Content-Type", JSON), *HEADERS.items()])
         self.set_close_on_finish()
         self.content_length = len(body)
+        self.channel.unread = True
         self.write(body)
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection whose requests have to arrive in time."""
+    """A connection whose requests have to arrive in time, and whose refusals are sure to reach the client.
+
+    Closing a connection on which something lies unread resets it, and the answer is lost with it; so only our side is
+    closed at first (RFC 9112, section 9.6).
+    """
 
     error_task_class = _ErrorTask
     parser_class = _Parser
+    unread = False
+    will_close: bool = False
     _begun: float | None = None
+    _lingers_until: float | None = None
 
     def readable(self) -> bool:
-        """Say whether to read on; asked about once a second, so that a request that takes too long is noticed here."""
+        """Say whether to read on; asked about once a second, so that what takes too long is noticed here."""
+        if self._lingers_until is not None:
+            self.will_close = self.will_close or time.monotonic() > self._lingers_until
+            return not self.will_close
         if self.request is None:
             self._begun = None
         elif self._begun is None:
@@ -83,6 +104,25 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         elif time.monotonic() - self._begun > TIME_TO_SEND:
             self.will_close = True
         return bool(super().readable())
+
+    def handle_read(self) -> None:
+        """Read what has come; after a refusal, throw it away."""
+        if self._lingers_until is None:
+            super().handle_read()
+            return
+        with suppress(OSError):
+            # Closes the connection when the client has.
+            self.recv(self.adj.recv_bytes)
+
+    def handle_close(self) -> None:
+        """Close the connection, or for now only our side of it."""
+        if self.unread and self.connected and self._lingers_until is None:
+            self._lingers_until = time.monotonic() + TIME_TO_LINGER
+            self.will_close = False
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+                return
+        super().handle_close()
 
 
 class WebServer:

@@ -11,7 +11,12 @@ log = logging.getLogger(__name__)
 # A batch is over within a moment, and a round within seconds, however much has gathered: it goes on a day later.
 BATCH = 200
 BATCHES = 25
-STATEMENTS = {"workflows": "clear_workflow_texts", "outbox": "drop_old_outbox", "inbox": "drop_old_inbox"}
+STATEMENTS = {
+    "workflows": "clear_workflow_texts",
+    "outbox": "drop_old_outbox",
+    "inbox": "drop_old_inbox",
+    "senders": "drop_old_loops",
+}
 
 
 def clear_old_texts(desk: Desk, days: int | None) -> dict[str, int]:

@@ -172,6 +172,11 @@ def test_a_word_without_end_still_gets_on() -> None:
     assert sum(part.count("y") for part in composed.parts) == 3000
 
 
+def test_a_subject_of_emoji_leaves_room_for_the_draft_in_every_charset() -> None:
+    composed = compose_offer(replace(SHORT, subject="🥰" * 99, draft=LONG), replace(GSM7, format="condensed"))
+    assert 'Draft: "Sentence 0 says' in composed.parts[0]
+
+
 def test_one_missing_character_is_in_the_singular() -> None:
     style = TextStyle(charset="gsm7", max_parts=1)
     draft = "a" * 1130 + "🥰"  # (smiling face with smiling eyes and three hearts)

@@ -533,7 +533,6 @@ def test_a_login_that_is_refused_half_way_is_not_gone_on_with(phase: str, told: 
     answer = b"534 5.7.9 Application-specific password required\r\n"
     with ScriptedServer(phase, answer, auth="AUTH LOGIN") as server:
         assert outcome(new_mailer(server.port)) == "password"
-    assert len(server.heard[2:]) == told + 1
     assert [line for line in server.heard[2:] if line] == ["YW5uQGV4YW1wbGUuY29t"][:told]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .clean import clean_line
+from .mail_address import ascii_address
 
 # RFC 5321 §4.5.3.1 and RFC 3696 erratum 1690: 64 characters before the @, 254 in all.
 _LONGEST_LOCAL_PART, _LONGEST_ADDRESS = 64, 254
@@ -53,6 +54,10 @@ def why_skipped(
     parsed = parse_sender(sender)
     if parsed is None:
         return "the sender's address cannot be read"
+    try:
+        ascii_address(parsed[1])
+    except ValueError as error:
+        return f"no reply can go to the sender's address: {error}"
     address = parsed[1].lower()
     if _mailbox(address) == _mailbox(own_address.strip().lower()):
         return "sent from our own address"

@@ -47,9 +47,10 @@ def deliver(stage: Stage, number: int) -> Sample:
 def deliver_mailbox(stage: Stage, folder: Path) -> list[MonitorRow]:
     """Have every email of a folder come in, in its order; returns them.
 
-    They arrive now, whatever their own dates say: the poll leaves old emails alone.
+    They arrive now, whatever their own dates say, since the poll leaves old emails alone; repeats of a Message-ID count
+    as emails of their own, so that each of them can be looked at.
     """
-    rows = read_mailbox(folder)
+    rows = read_mailbox(folder, tell_repeats_apart=True)
     first = datetime.now(UTC) - timedelta(seconds=len(rows))
     for number, row in enumerate(rows):
         stage.monitor.add_email(

@@ -6,8 +6,8 @@ import email
 import email.policy
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.errors import MessageError
 from email.message import EmailMessage, MIMEPart
@@ -40,12 +40,13 @@ class MonitorRow:
     to_addresses: tuple[str, ...]
 
 
-def read_mailbox(folder: Path) -> list[MonitorRow]:
+def read_mailbox(folder: Path, *, tell_repeats_apart: bool = False) -> list[MonitorRow]:
     """Read every `.eml` file of a folder as the Email Monitor would.
 
     Returns rows in the order of the file names. The table has UNIQUE(message_id), so of emails with the same
-    Message-ID, or with none (stored as ''), only the first is kept and the others are reported in the log. Malformed
-    headers, unknown charsets and broken attachments are read as far as they can be; only a file that cannot be opened
+    Message-ID, or with none (stored as ''), only the first is kept and the others are reported in the log; to
+    `tell_repeats_apart` gives later ones an id of their own instead (`<a@b>` becomes `<a.2@b>`). Malformed headers,
+    unknown charsets and broken attachments are read as far as they can be; only a file that cannot be opened
     raises (OSError).
     """
     rows: dict[str, MonitorRow] = {}
@@ -53,11 +54,22 @@ def read_mailbox(folder: Path) -> list[MonitorRow]:
         if path.suffix.lower() != ".eml" or not path.is_file():
             continue
         row = read_email(path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        if tell_repeats_apart and row.message_id in rows:
+            own_id = _distinct(row.message_id, rows)
+            begins_thread = row.thread_id == row.message_id
+            row = replace(row, message_id=own_id, thread_id=own_id if begins_thread else row.thread_id)
         if row.message_id in rows:
             logger.warning("left out %s: another email has the Message-ID %r", path.name, row.message_id)
         else:
             rows[row.message_id] = row
     return list(rows.values())
+
+
+def _distinct(message_id: str, taken: Mapping[str, object]) -> str:
+    """Return a Message-ID like this one that is not taken; one that has no `@`, or is empty, stays as it is."""
+    local, at, domain = message_id.partition("@")
+    numbered = (f"{local}.{number}@{domain}" for number in range(2, len(taken) + 3))
+    return next(new for new in numbered if new not in taken) if at else message_id
 
 
 def read_email(source: bytes, arrived_at: datetime) -> MonitorRow:

@@ -37,7 +37,7 @@ RETRY_AFTER = {"Retry-After": "5"}
 def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     """Make the WSGI application of a front; `refusals` counts those turned away."""
     app = Bottle()
-    counted = refusals or Refusals()
+    counted = Refusals() if refusals is None else refusals
     gate = Gate(DATABASE_PLACES)
     taker, metrics = pulse_taker(front), Metrics(front)
 
@@ -117,4 +117,7 @@ def _answer_error(error: HTTPError, refusals: Refusals) -> HTTPResponse:
         if wait is not None:
             again = {"Retry-After": str(int(wait) + 1)}
             return as_json(refused(429, "Too many requests of yours were refused: wait a minute.", again))
+    if "POST" in error.headers.get("Allow", ""):
+        # Every action's address could also be the Message-ID of something to show, but hardly ever is.
+        error.headers["Allow"] = "POST"
     return as_json(error)

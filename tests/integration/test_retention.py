@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from email_orchestrator.core.states import State
 from email_orchestrator.store import figures, workflows
+from email_orchestrator.store.queries import queries
 from email_orchestrator.workflow import retention
 from email_orchestrator.workflow.receiving import Receipt
 
-from .conftest import Belt
+if TYPE_CHECKING:
+    from .conftest import Belt
 
 SECRET = "the kingfisher"
 
@@ -47,7 +49,15 @@ def clear(belt: Belt, days: int | None = 90) -> dict[str, int]:
 
 def everything(belt: Belt) -> str:
     """Every value of every table, as text."""
-    tables = ("processed_emails", "workflow_state", "workflow_event", "draft", "sms_inbox", "sms_outbox", "service_state")
+    tables = (
+        "processed_emails",
+        "workflow_state",
+        "workflow_event",
+        "draft",
+        "sms_inbox",
+        "sms_outbox",
+        "service_state",
+    )
     return "\n".join(str(belt.sql(f"SELECT t::text FROM {table} t")) for table in tables)
 
 
@@ -193,7 +203,6 @@ def test_what_is_due_is_found_by_its_index(belt: Belt) -> None:
         "   FROM generate_series(1, 3000) n"
     )
     belt.sql("ANALYZE workflow_state")
-    from email_orchestrator.store.queries import queries
-
-    plan = str(belt.sql("EXPLAIN " + queries()["clear_workflow_texts"].replace("%(days)s", "90").replace("%(limit)s", "9")))
+    statement = queries()["clear_workflow_texts"].replace("%(days)s", "90").replace("%(limit)s", "9")
+    plan = str(belt.sql(f"EXPLAIN {statement}"))
     assert "idx_workflow_texts" in plan

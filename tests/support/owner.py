@@ -29,7 +29,7 @@ class Owner:
         self._wishes: dict[int, str] = {}
         self._answered: set[tuple[int, str]] = set()
         self._last: dict[str, int] = {}
-        self._parts: list[str] = []
+        self._begun: dict[tuple[str, int], str] = {}
         self.busy = False
         self.said: list[str] = []
         self.surprises: list[str] = []
@@ -62,10 +62,10 @@ class Owner:
     def _read(self, text: str) -> None:
         """Read a text, or the last part of one together with those before it."""
         if part := PART.match(text):
-            self._parts = [text] if part[1] == "1" else [*self._parts, text]
+            text = self._begun.pop((part[2], int(part[1]) - 1), "") + text
             if part[1] != part[2]:
+                self._begun[part[2], int(part[1])] = text
                 return
-            text = "\n".join(self._parts)
         number = int(found[1]) if (found := NUMBER.search(text)) else 0
         if who := WHO.search(text):
             self._wishes.setdefault(number, who[1])

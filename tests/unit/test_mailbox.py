@@ -162,3 +162,12 @@ def test_every_sample_email_becomes_a_row_that_can_be_stored() -> None:
         for text in texts:
             (text or "").encode()
             assert "\0" not in (text or ""), path.name
+
+
+def test_repeats_of_a_message_id_can_be_told_apart(tmp_path: Path) -> None:
+    for name in ("1.eml", "2.eml", "3.eml"):
+        (tmp_path / name).write_bytes(b"From: a@example.com\r\nMessage-ID: <one@example.com>\r\n\r\nHello\r\n")
+    (tmp_path / "4.eml").write_bytes(b"From: a@example.com\r\n\r\nHello\r\n")
+    (tmp_path / "5.eml").write_bytes(b"From: a@example.com\r\n\r\nHello\r\n")
+    ids = [row.message_id for row in read_mailbox(tmp_path, tell_repeats_apart=True)]
+    assert ids == ["<one@example.com>", "<one.2@example.com>", "<one.3@example.com>", ""]

@@ -148,3 +148,10 @@ def test_skip_senders_adds_people_and_whole_domains(entry: str) -> None:
 def test_allow_senders_overrides_the_machines_and_the_skip_list(entry: str) -> None:
     assert reason("noreply@shop.example", allow=frozenset({entry})) is None
     assert reason("noreply@shop.example", skip=frozenset({"@shop.example"}), allow=frozenset({entry})) is None
+
+
+@pytest.mark.parametrize("sender", ["jösé@example.com", "joe@straße.de"])
+def test_a_sender_no_reply_can_reach_is_skipped_before_anybody_approves_one(sender: str) -> None:
+    reason = why_skipped(sender, "<a@b>", "me@example.com", frozenset(), frozenset({sender}))
+    assert reason is not None
+    assert reason.startswith("no reply can go to the sender's address")

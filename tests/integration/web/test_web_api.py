@@ -239,7 +239,7 @@ def test_guesses_at_the_token_are_limited_and_the_token_still_works(serve: Serve
         ("POST", "/health", "GET"),
         ("DELETE", "/workflow/1", "GET"),
         ("POST", "/workflow/status", "GET"),
-        ("PUT", "/workflow/1/retry", "GET,POST"),
+        ("PUT", "/workflow/1/retry", "POST"),
         ("GET", "/workflow/1/retry", "POST"),
         ("GET", "/workflow/timeout/1", "POST"),
         ("POST", "/workflow/1", "GET"),
@@ -249,7 +249,7 @@ def test_the_wrong_method_is_told_the_right_one(site: Site, belt: Any, method: s
     belt.offered()
     reply = site.call(method, path)
     assert (reply.status, reply.error["code"]) == (405, "method_not_allowed")
-    assert sorted(reply.headers["Allow"].split(",")) == sorted(allow.split(","))
+    assert reply.headers["Allow"] == allow
 
 
 @pytest.mark.parametrize("path", ["/", "/workflow", "/workflow/", "/favicon.ico", "/orchestrator", "/HEALTH"])

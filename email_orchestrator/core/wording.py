@@ -208,9 +208,7 @@ def reminder(workflows: Sequence[Workflow]) -> str:
 def mail_paused(trouble: Trouble, message: str, until: datetime | None, policy: Policy) -> str:
     """Tell the owner that no reply goes out for now."""
     if until is None:
-        return (
-            f'⚠️ The mail account does not let us in: {message}. Approved replies wait. Mend it, then text "retry".'
-        )
+        return f'⚠️ The mail account does not let us in: {message}. Approved replies wait. Mend it, then text "retry".'
     what = "reached its daily limit" if trouble is Trouble.DAILY_LIMIT else "asks us to wait"
     return f"⚠️ The mail account {what}. Approved replies wait and go out by themselves from {show_time(until, policy)}."
 

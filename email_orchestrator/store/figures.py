@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ..core.lookback import window_start
 from ..core.states import Actor, State
 from . import emails, memory
 from .connection import Transaction
@@ -30,8 +31,6 @@ ANSWERS: dict[str, str] = {
     State.USER_IGNORED: "ignore",
     State.TIMEOUT: "timeout",
 }
-# Emails this much younger than the last poll are looked at again by the next one.
-POLL_MARGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +164,8 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
 
 
 def _older(tx: Transaction, last_poll: dict[str, Any] | None, lookback_hours: float) -> int:
-    """Count the emails that no poll will take: older than the look-back, an outage and what a round left over."""
-    start = tx.now - timedelta(hours=lookback_hours)
-    last, unfinished = _moment(last_poll, "at"), _moment(last_poll, "unfinished_since")
-    starts = [start, last - POLL_MARGIN if last else start, unfinished or start]
-    return emails.count_older(tx, min(starts))
+    """Count the emails that no poll will take."""
+    return emails.count_older(tx, window_start(last_poll, tx.now, lookback_hours))
 
 
 def _remembered(tx: Transaction, *keys: str) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ EMAIL_STATUS = {
     State.FAILED: "failed",
 }
 IN_WORK = "orchestrating"
+MAX_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def find(tx: Transaction, name: str) -> Workflow | None:
     """Find a workflow by its number (`7`, `#7`) or its email's Message-ID."""
     number = name.removeprefix("#")
     if number.isascii() and number.isdigit():
-        return get(tx, int(number))
+        return get(tx, int(number)) if len(number) < MAX_DIGITS else None
     row = tx.row("workflow_by_message_id", message_id=name)
     return to_workflow(row) if row else None
 

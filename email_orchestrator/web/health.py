@@ -63,6 +63,8 @@ class PulseTaker:
             reading.pulse = self._read()
         except OrchestratorError as error:
             log.debug("no pulse: %s", error)
+        except Exception as error:  # noqa: BLE001
+            log.error("no pulse: %s", type(error).__name__, extra={"fields": {"action": "web_error"}})  # noqa: TRY400
         finally:
             reading.done.set()
 

@@ -136,7 +136,9 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
     _check_texts_are_kept(workflow)
-    goes_on = RETRY_FROM[workflow.previous_state or State.PENDING]
+    # A row of the first design may have failed in any state.
+    start = State.SMS_SENDING if workflow.revision else State.AI_GENERATING
+    goes_on = RETRY_FROM.get(workflow.previous_state or State.PENDING, start)
     _move(
         tx,
         desk,

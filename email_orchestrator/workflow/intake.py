@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from datetime import datetime, timedelta
-from typing import Any
 
 from ..core import wording
 from ..core.clean import clean_line
+from ..core.lookback import window_start
 from ..core.models import Email
 from ..core.preview import make_preview
 from ..core.senders import parse_sender, why_skipped
@@ -22,8 +22,6 @@ from .ports import Monitor
 
 log = logging.getLogger(__name__)
 
-# The Email Monitor may list an email some time after it came in.
-MARGIN = timedelta(hours=1)
 LOOP_SPAN = timedelta(hours=3)
 
 
@@ -34,9 +32,9 @@ def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = Non
     does. Raises ServiceError when the Email Monitor is away; the window then grows until it is back.
     """
     with desk.database.transaction() as tx:
-        last = memory.recall(tx, memory.LAST_POLL) or {}
+        last = memory.recall(tx, memory.LAST_POLL)
         now = tx.now
-    since = _window_start(last, now, lookback_hours or desk.policy.poll_lookback_hours)
+    since = window_start(last, now, lookback_hours or desk.policy.poll_lookback_hours)
     ids = None
     if monitor is not None:
         ids = monitor.pending_ids(math.ceil((now - since) / timedelta(hours=1)))
@@ -48,16 +46,6 @@ def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = Non
         # What the limit left for the next round must not fall out of the window meanwhile.
         memory.remember(tx, memory.LAST_POLL, {"at": now, "unfinished_since": since if len(fresh) == limit else None})
     return taken
-
-
-def _window_start(last: dict[str, Any], now: datetime, lookback_hours: float) -> datetime:
-    """Find the moment back to which a poll looks: past an outage and past what the last round left over."""
-    starts = [now - timedelta(hours=lookback_hours)]
-    if last.get("at"):
-        starts.append(min(starts[0], datetime.fromisoformat(last["at"]) - MARGIN))
-    if last.get("unfinished_since"):
-        starts.append(datetime.fromisoformat(last["unfinished_since"]))
-    return min(starts)
 
 
 def _take(desk: Desk, fresh: list[Email]) -> int:

@@ -198,3 +198,10 @@ def test_quiet_success_means_no_confirmation(belt: Belt) -> None:
     belt.offered()
     assert belt.answer("1") == []
     assert len(belt.mailer.mails) == 1
+
+
+def test_a_row_that_failed_in_a_state_of_its_own_can_be_retried(belt: Belt) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET current_state = 'failed', previous_state = 'awaiting_user'")
+    belt.answer("retry #1")
+    assert belt.state(1) is State.AWAITING_USER

@@ -12,8 +12,9 @@ MARGIN = timedelta(hours=1)
 def window_start(last_poll: Mapping[str, str | None] | None, now: datetime, lookback_hours: float) -> datetime:
     """Find the moment back to which a poll looks: past an outage, and past what the last round left over.
 
-    `last_poll` is what the last successful round wrote down, in ISO 8601: `at`, when it was, and `unfinished_since`, the
-    start of its window when it could not take everything. None on a new installation, which looks back `lookback_hours`.
+    `last_poll` is what the last successful round wrote down, in ISO 8601: `at`, when it was, and `unfinished_since`,
+    the start of its window when it could not take everything. None on a new installation, which looks back
+    `lookback_hours`.
     """
     known = last_poll or {}
     start = now - timedelta(hours=lookback_hours)

@@ -228,8 +228,9 @@ BEGIN
         -- The instructions of a row whose edit is still to be done belong to the draft that is to come.
         INSERT INTO draft (workflow_id, revision, text, instructions, created_at)
         SELECT id, draft_revision, ai_reply_text,
-               CASE WHEN draft_revision > 1 AND NOT (current_state = 'user_edit_requested'
-                         OR current_state = 'ai_generating' AND coalesce(previous_state, '') = 'user_edit_requested')
+               CASE WHEN draft_revision > 1 AND current_state <> 'user_edit_requested'
+                         AND NOT (current_state IN ('ai_generating', 'failed')
+                                  AND coalesce(previous_state, '') IN ('user_edit_requested', 'ai_generating'))
                     THEN user_edit_instructions END,
                coalesce(ai_reply_generated_at, created_at)
           FROM workflow_state WHERE draft_revision > 0;

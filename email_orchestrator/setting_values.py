@@ -23,7 +23,9 @@ _HOST = r"[\w.-]+"
 _URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9a-f:.]+\])(?::(\d{{1,5}}))?(?:/[^\s?#]*)?", re.ASCII | re.IGNORECASE)
 # What libpq takes (PostgreSQL manual, Connection Strings): an address, or words such as host=... user=...
 _LOGIN = r"[^\s/?#@:]*(?::((?:[^\s/?#@%]|%[0-9A-Fa-f]{2})*))?@"
-_DATABASE_ADDRESS = re.compile(rf"postgres(?:ql)?://(?:{_LOGIN})?[^\s/?#@]*(?:/[^\s?#]*)?(?:\?\S*)?")
+_SERVER = r"(?:[^\s/?#@:,\[\]]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?"
+_SERVERS = rf"{_SERVER}(?:,{_SERVER})*"
+_DATABASE_ADDRESS = re.compile(rf"postgres(?:ql)?://(?:{_LOGIN})?{_SERVERS}(?:/[^\s?#]*)?(?:\?\S*)?")
 _DATABASE_WORD = r"\w+\s*=\s*(?:'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)"
 _DATABASE_WORDS = re.compile(rf"{_DATABASE_WORD}(?:\s+{_DATABASE_WORD})*", re.DOTALL)
 _SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d)")

@@ -110,7 +110,9 @@ class Worker:
             # thread.
             log.exception("%s stumbled", self.name)
             return REST_AFTER_TROUBLE
-        self._outage.over()
+        # A step that waits by itself, and so needs no rest, may have found nothing to do without the database.
+        if busy or self._rest:
+            self._outage.over()
         if busy:
             self._call_others()
         return 0.0 if busy else self._rest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.states import Actor, State
-from ..errors import NotFound, OrchestratorError, WrongState
+from ..errors import OrchestratorError, WrongState
 from . import common
 
 if TYPE_CHECKING:
@@ -114,8 +114,6 @@ def _act(desk: Desk, name: str, action: Action) -> Workflow:
 
 def _send_now(desk: Desk, clients: Clients, name: str) -> str:
     """Approve and send one draft in this process; returns what happened, or raises what stood in the way."""
-    from ..errors import Kind, ServiceError
-    from ..store import workflows
     from ..workflow import actions, replying
 
     # For the length of a lease a daemon on the same database leaves the reply to this process.
@@ -123,29 +121,76 @@ def _send_now(desk: Desk, clients: Clients, name: str) -> str:
         actions.approve(tx, desk, found, actor, delay=desk.policy.lease_seconds)
 
     workflow = _act(desk, name, hold)
-    replying.reply_one(desk, clients.mailer, clients.sent_mail, only=workflow.id)
+    # After a sending whose outcome is unknown, Sent Mail is looked into, and again a little later.
+    for _ in range(1 + len(replying.LOOK_AGAIN_AFTER)):
+        replying.reply_one(desk, clients.mailer, clients.sent_mail, only=workflow.id)
+        pause = _until_next_look(desk, workflow.id)
+        if pause is None:
+            break
+        desk.wait(pause)
+    return _outcome(desk, workflow.id)
+
+
+def _until_next_look(desk: Desk, workflow_id: int) -> float | None:
+    """Return the seconds until it can be told whether a reply went out, or None when that is not in doubt."""
+    from ..store import workflows
+
     with desk.database.transaction() as tx:
-        after = workflows.get(tx, workflow.id)
-    if after is None or after.state is State.FAILED:
-        raise OrchestratorError(f"#{workflow.id} failed: {after.error if after else 'its email is gone'}.")
-    if after.state is not State.REPLY_SENT:
-        reason = after.error or "replies rest for a while"
-        raise ServiceError(
-            "Mail", f"#{workflow.id} is approved but not out yet ({reason}); it is tried again", Kind.TRANSIENT
-        )
-    return f"Sent to {workflow.sender} (#{workflow.id})."
+        workflow = workflows.get(tx, workflow_id)
+        if workflow is None or workflow.state is not State.USER_APPROVED or workflow.send_started_at is None:
+            return None
+        due = workflow.next_attempt_at
+        return max(0.0, (due - tx.now).total_seconds()) if due else 0.0
+
+
+def _outcome(desk: Desk, workflow_id: int) -> str:
+    """Say that a reply is out; raises OrchestratorError with what happened and what to do when it is not."""
+    from ..core.wording import what_happened
+    from ..errors import Kind, ServiceError
+    from ..store import memory, workflows
+    from ..workflow.replying import UNKNOWN
+
+    with desk.database.transaction() as tx:
+        workflow = workflows.get(tx, workflow_id)
+        pause = memory.recall(tx, memory.MAIL_PAUSE) or {}
+    if workflow is None:
+        raise OrchestratorError(f"#{workflow_id} was not sent: its email is gone.")
+    match workflow.state:
+        case State.REPLY_SENT:
+            return f"Sent to {workflow.sender} (#{workflow_id})."
+        case State.FAILED if workflow.error == UNKNOWN:
+            raise OrchestratorError(
+                f"#{workflow_id} may or may not have been sent, look into Sent Mail: `retry {workflow_id}` sends it "
+                f"again with the same Message-ID, `ignore {workflow_id}` closes it."
+            )
+        case State.FAILED:
+            raise OrchestratorError(
+                f"#{workflow_id} failed: {workflow.error}. `retry {workflow_id}` tries again, "
+                f"`ignore {workflow_id}` closes it."
+            )
+        case State.USER_APPROVED:
+            reason = workflow.error or pause.get("message") or "another process has it in hand"
+            raise ServiceError(
+                "Mail",
+                f"#{workflow_id} is approved but not out yet ({reason}); the service sends it when that works, "
+                f"`undo {workflow_id}` takes it back.",
+                Kind.TRANSIENT,
+            )
+        case _:
+            raise WrongState(what_happened(workflow, desk.policy))
 
 
 def _each(ctx: click.Context, names: tuple[str, ...], act: Callable[[str], str]) -> None:
     """Act on several workflows in turn, saying how each went; the first failure decides the exit code."""
-    from .main import exit_code
+    from .main import exit_code, sentences
 
     code = 0
     for name in names:
         try:
             click.echo(act(name))
-        except (NotFound, WrongState, OrchestratorError) as error:
-            click.echo(f"Error: {error}", err=True)
+        except OrchestratorError as error:
+            for sentence in sentences(error):
+                click.echo(f"Error: {sentence}", err=True)
             code = code or exit_code(error)
     ctx.exit(code)
 

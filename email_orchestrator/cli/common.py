@@ -1,4 +1,4 @@
-"""What the commands share: settings, the database, and a desk to work at."""
+"""What the commands share: settings, the log, the database, and a desk to work at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import SettingsError
+
 if TYPE_CHECKING:
     from ..settings import Settings
     from ..store.connection import Database
@@ -19,45 +21,69 @@ if TYPE_CHECKING:
 as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
 
 
-def settings_of(env_file: Path | None) -> Settings:
-    """Read the settings, and send the log where they say; raises SettingsError."""
-    from ..log import set_up_logging
-    from ..settings import load_settings, secrets_of
+def settings_of(env_file: Path | None, *, reading: bool = False) -> Settings:
+    """Read the settings; those of the mail account and the phone may be missing for `reading` the database.
 
-    settings = load_settings(env_file)
-    set_up_logging(settings.log_level, settings.log_format, settings.log_file, secrets_of(settings))
+    A command tells the person itself how it went: there is a log, on standard error, only with `--verbose`. Raises
+    SettingsError.
+    """
+    from ..log import set_up_logging
+    from ..settings import REQUIRED, load_settings, secrets_of
+
+    settings = load_settings(env_file, required=() if reading else REQUIRED)
+    set_up_logging("INFO" if verbose() else "CRITICAL", "text", None, secrets_of(settings))
     return settings
 
 
-@contextmanager
-def database_of(settings: Settings, *, prepared: bool = True) -> Iterator[Database]:
-    """Reach the database of the settings, the embedded one where they name none.
+def verbose() -> bool:
+    """Say whether the person wants to know more."""
+    return bool(click.get_current_context().find_root().params.get("verbose"))
 
-    Raises SchemaMismatch when the database shall be `prepared` and is not.
+
+def log_as_set(settings: Settings, level: str | None = None) -> None:
+    """Send the log where the settings say, from the level they say or the given one.
+
+    Raises SettingsError when it cannot go there.
+    """
+    from ..log import set_up_logging
+    from ..settings import secrets_of
+
+    try:
+        set_up_logging(level or settings.log_level, settings.log_format, settings.log_file, secrets_of(settings))
+    except OSError as error:
+        problem = f"LOG_FILE: must be a file that can be written, and {settings.log_file} cannot ({error.strerror})"
+        raise SettingsError([problem]) from error
+
+
+@contextmanager
+def database_of(settings: Settings, *, prepared: bool = True, create: bool = False) -> Iterator[Database]:
+    """Reach the database of the settings, the embedded one where they name none; only `create` makes a new one of it.
+
+    Raises SchemaMismatch when the database shall be `prepared` and is not, SettingsError when there is none.
     """
     from ..store import schema
     from ..wiring import make_database, reach_postgres
 
+    if not (create or settings.dsn or settings.data_dir.exists()):
+        problem = f"DB_HOST: is missing, DATABASE_URL too, and there is no embedded database in {settings.data_dir}"
+        raise SettingsError([problem])
     with reach_postgres(settings) as dsn:
         database = make_database(dsn)
-        if prepared:
-            schema.check(database)
         try:
+            if prepared:
+                schema.check(database)
             yield database
         finally:
             database.close()
 
 
 @contextmanager
-def desk_of(env_file: Path | None) -> Iterator[tuple[Settings, Desk]]:
-    """Make a desk for one command. Its log says only what went wrong: the command itself tells the person the rest."""
-    import logging
-
+def desk_of(env_file: Path | None, *, reading: bool = False, create: bool = False) -> Iterator[tuple[Settings, Desk]]:
+    """Make a desk for one command; raises what `settings_of` and `database_of` do."""
     from ..wiring import make_desk
 
-    settings = settings_of(env_file)
-    logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))
-    with database_of(settings) as database:
+    settings = settings_of(env_file, reading=reading)
+    with database_of(settings, create=create) as database:
         yield settings, make_desk(settings, database)
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.clean import clean_line
+from ..core.clean import clean_line, strip_invisible
 from ..core.states import State
 
 if TYPE_CHECKING:
     from ..core.models import Draft, Workflow
     from ..store.workflows import Event
 
+# Control characters that JSON leaves as they are, line separators, and what reorders the text around it.
+_OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# The variation selector that makes a narrow symbol an emoji, twice as wide (Unicode UTS #51).
+EMOJI_STYLE = "\ufe0f"
 COLOURS = {
     State.AWAITING_USER: "yellow",
     State.FAILED: "red",
@@ -26,8 +31,14 @@ COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, moments as ISO 8601."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    """Print a value as JSON, moments as ISO 8601, escaped what a terminal would obey."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    click.echo(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def one_line(text: str) -> str:
+    """Return a text from outside as one line that shows all there is in it, and in its order."""
+    return strip_invisible(clean_line(text))
 
 
 def workflow_json(workflow: Workflow) -> dict[str, Any]:
@@ -68,11 +79,13 @@ def draft_json(draft: Draft) -> dict[str, Any]:
     }
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int, elastic: int) -> None:
-    """Print a table in `width` columns; the column number `elastic` takes what the others leave."""
-    table = [list(headings), *([clean_line(cell) for cell in row] for row in rows)]
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int, elastic: Sequence[int]) -> None:
+    """Print a table that fits `width` columns: the widest of the `elastic` columns gives way first."""
+    table = [list(headings), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(cells_of(row[column]) for row in table) for column in range(len(headings))]
-    widths[elastic] = max(4, min(widths[elastic], width - sum(widths) + widths[elastic] - 2 * (len(widths) - 1)))
+    for _ in range(sum(widths) + 2 * (len(widths) - 1) - width):
+        widest = max(elastic, key=widths.__getitem__)
+        widths[widest] = max(4, widths[widest] - 1)
     for number, row in enumerate(table):
         line = "  ".join(fit(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
         click.secho(line, bold=number == 0)
@@ -80,15 +93,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: i
 
 def cells_of(text: str) -> int:
     """Count the terminal cells of a text: none for combining marks, two for wide characters (Unicode UAX #11)."""
-    return sum(_cells(character) for character in text)
+    return sum(cells for _, cells in _measured(text))
 
 
 def fit(text: str, cells: int) -> str:
     """Cut or pad a text to a number of terminal cells."""
     if cells_of(text) > cells:
-        kept = ""
-        for character in text:
-            if cells_of(kept + character) > cells - 1:
+        kept, used = "", 0
+        for character, wide in _measured(text):
+            used += wide
+            if used > cells - 1:
                 break
             kept += character
         text = kept + "…"
@@ -107,10 +121,23 @@ def flatten(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [leaf for key, inner in value.items() for leaf in flatten(inner, f"{name}.{key}" if name else str(key))]
 
 
+def _measured(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each character of a text with the terminal cells it adds."""
+    before = 0
+    for character in text:
+        cells = _cells(character)
+        if character == EMOJI_STYLE:
+            cells = 1 if before == 1 else 0
+        yield character, cells
+        before = cells
+
+
 def _cells(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Me", "Mn"):
+    if unicodedata.category(character) in ("Cf", "Me", "Mn"):
         return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+    # Emoji newer than this Python's tables are wide too.
+    wide = unicodedata.east_asian_width(character) in ("W", "F") or "\U0001f300" <= character <= "\U0001faff"
+    return 2 if wide else 1
 
 
 def _plain(value: object) -> str:

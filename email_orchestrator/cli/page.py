@@ -8,7 +8,7 @@ from datetime import datetime
 
 import click
 
-from ..core.clean import clean_line
+from ..core.clean import clean_text, strip_invisible
 from ..core.hours import show_time
 from ..core.models import Draft, Workflow
 from ..core.policy import Policy
@@ -19,21 +19,21 @@ from . import output
 
 def print_page(workflow: Workflow, drafts: Sequence[Draft], events: Sequence[Event], policy: Policy) -> None:
     """Print the email, every draft with its instruction, every event with time and who, and what happens next."""
-    click.secho(f"#{workflow.id}  {clean_line(workflow.subject) or '(no subject)'}", bold=True)
-    click.echo(f"From:        {clean_line(workflow.sender)}")
-    click.echo(f"Message-ID:  {clean_line(workflow.message_id)}")
+    click.secho(f"#{workflow.id}  {output.one_line(workflow.subject) or '(no subject)'}", bold=True)
+    click.echo(f"From:        {output.one_line(workflow.sender)}")
+    click.echo(f"Message-ID:  {output.one_line(workflow.message_id)}")
     click.echo(f"State:       {output.coloured(workflow.state)}")
     click.echo(f"Next:        {next_step(workflow, policy)}")
     if workflow.preview:
         _heading("Email")
         click.echo(_indented(workflow.preview))
     for draft in drafts:
-        asked = f', asked: "{clean_line(draft.instructions)}"' if draft.instructions else ""
+        asked = f', asked: "{output.one_line(draft.instructions)}"' if draft.instructions else ""
         _heading(f"Draft {draft.revision} ({show_time(draft.created_at, policy)}{asked})")
         click.echo(_indented(draft.text))
     _heading("Events")
     for event in events:
-        reason = f"  {clean_line(event.reason)}" if event.reason else ""
+        reason = f"  {output.one_line(event.reason)}" if event.reason else ""
         click.echo(f"  {show_time(event.at, policy):<13} {event.to_state:<20} {event.actor:<6}{reason}")
 
 
@@ -53,8 +53,8 @@ def next_step(workflow: Workflow, policy: Policy) -> str:
         case State.FAILED:
             step = f"nothing by itself; `email-orchestrator retry {workflow.id}` goes on"
         case _:
-            return "nothing, it is finished" + (f" ({workflow.error})" if workflow.error else "")
-    return step + (f" (last trouble: {clean_line(workflow.error)})" if workflow.error else "")
+            return "nothing, it is finished" + (f" ({output.one_line(workflow.error)})" if workflow.error else "")
+    return step + (f" (last trouble: {output.one_line(workflow.error)})" if workflow.error else "")
 
 
 def _deadlines(workflow: Workflow, policy: Policy) -> str:
@@ -69,4 +69,4 @@ def _heading(text: str) -> None:
 
 
 def _indented(text: str) -> str:
-    return textwrap.indent(text.rstrip(), "  | ", lambda _: True)
+    return textwrap.indent(strip_invisible(clean_text(text)).rstrip(), "  | ", lambda _: True)

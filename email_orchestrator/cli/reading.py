@@ -20,7 +20,7 @@ def list_command(env_file: Path | None, state: str | None, limit: int, json_outp
     from ..core.hours import show_time
     from ..store import workflows
 
-    with common.desk_of(env_file) as (_, desk), desk.database.transaction() as tx:
+    with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
         found = workflows.select(tx, "workflows", states=[state] if state else None, limit=limit)
     if json_output:
         output.print_json([output.workflow_json(workflow) for workflow in found])
@@ -31,7 +31,9 @@ def list_command(env_file: Path | None, state: str | None, limit: int, json_outp
             (f"#{w.id}", str(w.state), show_time(w.updated_at, desk.policy), w.sender, w.subject or "(no subject)")
             for w in found
         ]
-        output.print_table(("ID", "STATE", "SINCE", "FROM", "SUBJECT"), rows, common.terminal_width(), elastic=4)
+        output.print_table(("ID", "STATE", "SINCE", "FROM", "SUBJECT"), rows, common.terminal_width(), elastic=(3, 4))
+    if len(found) == limit:
+        click.echo(f"Only the newest {limit} are shown; --limit shows more.", err=True)
 
 
 @click.command()
@@ -40,12 +42,14 @@ def list_command(env_file: Path | None, state: str | None, limit: int, json_outp
 @click.pass_obj
 def show(env_file: Path | None, name: str, json_output: bool) -> None:
     """Show one workflow: the email, every draft, every event, and what happens next."""
+    from ..errors import NotFound
     from ..store import workflows
-    from ..workflow import actions
     from .page import print_page
 
-    with common.desk_of(env_file) as (_, desk), desk.database.transaction() as tx:
-        workflow = actions.find(tx, name)
+    with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
+        workflow = workflows.find(tx, name)
+        if workflow is None:
+            raise NotFound(f"There is no workflow {name}: `email-orchestrator list` shows what there is.")
         drafts = workflows.drafts(tx, workflow.id)
         events = workflows.events(tx, workflow.id)
     if json_output:
@@ -66,7 +70,7 @@ def status(env_file: Path | None, json_output: bool) -> None:
     """Show how many workflows are in each state, and how the service has done today."""
     from ..store import figures
 
-    with common.desk_of(env_file) as (settings, desk), desk.database.transaction() as tx:
+    with common.desk_of(env_file, reading=True) as (settings, desk), desk.database.transaction() as tx:
         summary = figures.status(tx, settings.poll_lookback_hours)
     if json_output:
         output.print_json(summary)

@@ -17,6 +17,7 @@ def run(env_file: Path | None) -> None:
     from ..wiring import reach_postgres
 
     settings = common.settings_of(env_file)
+    common.log_as_set(settings)
     with reach_postgres(settings) as dsn:
         daemon.run(settings, dsn)
 
@@ -27,12 +28,11 @@ def init_db(env_file: Path | None) -> None:
     """Prepare the database, or bring it up to date; as often as you like."""
     from ..store import schema
 
-    with common.database_of(common.settings_of(env_file), prepared=False) as database:
+    settings = common.settings_of(env_file, reading=True)
+    with common.database_of(settings, prepared=False, create=True) as database:
         before = schema.apply(database)
-    if before == schema.VERSION:
-        click.echo(f"The database is at version {schema.VERSION} already.")
-    else:
-        click.echo(f"The database is at version {schema.VERSION} now.")
+    done = "was prepared already" if before == schema.VERSION else "is prepared"
+    click.echo(f"The database {done} (schema version {schema.VERSION}).")
 
 
 @click.command()
@@ -43,7 +43,9 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
     from ..wiring import make_clients
     from ..workflow.round import work_through
 
-    with common.desk_of(env_file) as (settings, desk):
+    with common.desk_of(env_file, create=True) as (settings, desk):
+        # A log file gets all of it; in a shell only trouble is worth a line beside the summary.
+        common.log_as_set(settings, None if settings.log_file or common.verbose() else "WARNING")
         clients = make_clients(settings)
         try:
             done = work_through(desk, clients, lookback)

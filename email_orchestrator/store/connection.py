@@ -12,7 +12,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.extras import RealDictCursor
 
-from ..errors import DatabaseUnavailable, OrchestratorError
+from ..errors import DatabaseUnavailable, OrchestratorError, SettingsError
 from .queries import queries
 
 Row = dict[str, Any]
@@ -85,6 +85,8 @@ class Database:
         self._dsn = dsn
         self._application_name = application_name
         self._local = threading.local()
+        # Counts the times that connections were lost: one that was opened before the last time is lost as well.
+        self._epoch = 0
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -99,12 +101,17 @@ class Database:
                 transaction = Transaction(cursor)
                 yield transaction
             connection.commit()
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            self.close()
-            raise DatabaseUnavailable(f"The database is not available: {_first_line(error)}") from error
-        except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
+        except psycopg2.Error as error:
+            if connection.closed or _is_about_the_server(error):
+                self._lose(connection, error)
+                raise DatabaseUnavailable(f"The database is not available: {_first_line(error)}") from error
             self._roll_back(connection)
-            if isinstance(error, psycopg2.Error) or "NUL" in str(error):
+            if _is_about_the_value(error):
+                raise DataRefused(f"The database refused a value: {_first_line(error)}") from error
+            raise
+        except ValueError as error:
+            self._roll_back(connection)
+            if isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
                 raise DataRefused(f"The database refused a value: {_first_line(error)}") from error
             raise
         except BaseException:
@@ -122,21 +129,42 @@ class Database:
 
     def _connection(self) -> psycopg2.extensions.connection:
         kept: psycopg2.extensions.connection | None = getattr(self._local, "connection", None)
-        if kept is not None and not kept.closed:
+        if kept is not None and not kept.closed and self._local.epoch >= self._epoch:
             return kept
+        self.close()
+        epoch = self._epoch
         session: dict[str, Any] = {**SESSION, "application_name": self._application_name}
         try:
             fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **session)
         except psycopg2.OperationalError as error:
             raise DatabaseUnavailable(f"The database cannot be reached: {_first_line(error)}") from error
-        self._local.connection = fresh
+        except psycopg2.ProgrammingError:
+            # libpq quotes what it cannot read, and a password may be in it.
+            raise SettingsError(["DATABASE_URL: cannot be read as a PostgreSQL address"]) from None
+        self._local.connection, self._local.epoch = fresh, epoch
         return fresh
+
+    def _lose(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> None:
+        if connection.closed or error.pgcode is None:
+            self._epoch = max(self._epoch, self._local.epoch + 1)
+        self.close()
 
     def _roll_back(self, connection: psycopg2.extensions.connection) -> None:
         try:
             connection.rollback()
         except psycopg2.Error:
             self.close()
+
+
+def _is_about_the_server(error: psycopg2.Error) -> bool:
+    """Say whether the server or the way there is at fault; a connection that breaks under a statement has no class."""
+    of_that_kind = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return (of_that_kind and not _is_about_the_value(error)) or type(error) is psycopg2.DatabaseError
+
+
+def _is_about_the_value(error: psycopg2.Error) -> bool:
+    """Say whether a value is at fault; class 54 is a limit of the program, such as the size of an index's row."""
+    return isinstance(error, psycopg2.DataError | psycopg2.IntegrityError) or (error.pgcode or "").startswith("54")
 
 
 def _first_line(error: BaseException) -> str:

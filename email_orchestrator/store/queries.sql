@@ -484,6 +484,26 @@ DELETE FROM sms_inbox i
 DELETE FROM service_state
  WHERE starts_with(key, 'loop ') AND updated_at < now() - make_interval(days => %(days)s)
 
+-- Checking ----------------------------------------------------------------------------------------------------------
+
+-- name: server
+SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version,
+       current_user::text AS "user", current_database()::text AS database,
+       pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only, clock_timestamp() AS now
+
+-- name: missing_rights
+-- Which of the given rights on the tables and sequences that there are our user lacks.
+SELECT g.relation, g."right"
+  FROM unnest(%(relations)s::text[], %(rights)s::text[]) AS g (relation, "right")
+  JOIN pg_class c ON c.oid = to_regclass(g.relation)
+ WHERE NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, g."right")
+                          ELSE has_table_privilege(c.oid, g."right") END
+
+-- name: missing_email_columns
+SELECT g.name FROM unnest(%(columns)s::text[]) AS g (name)
+ WHERE NOT EXISTS (SELECT FROM pg_attribute a
+                    WHERE a.attrelid = to_regclass('processed_emails') AND a.attname = g.name AND NOT a.attisdropped)
+
 -- Schema ------------------------------------------------------------------------------------------------------------
 
 -- name: schema_version

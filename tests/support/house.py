@@ -150,7 +150,7 @@ class House:
 
     def email(self, sender: str, **email: Any) -> str:
         """Have an email come in; returns its Message-ID."""
-        message_id = f"<{sender}>"
+        message_id = str(email.pop("message_id", f"<{sender}>"))
         given = {"subject": "A talk", "body_text": f"Can we talk? Yours, {sender}"} | email
         self.monitor.add_email(message_id, sender, **given)
         return message_id

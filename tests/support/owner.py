@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
@@ -29,7 +30,7 @@ class Owner:
         self._wishes: dict[int, str] = {}
         self._answered: set[tuple[int, str]] = set()
         self._last: dict[str, int] = {}
-        self._begun: dict[tuple[str, int], str] = {}
+        self._begun: dict[tuple[str, int], list[str]] = defaultdict(list)
         self.busy = False
         self.said: list[str] = []
         self.surprises: list[str] = []
@@ -62,9 +63,10 @@ class Owner:
     def _read(self, text: str) -> None:
         """Read a text, or the last part of one together with those before it."""
         if part := PART.match(text):
-            text = self._begun.pop((part[2], int(part[1]) - 1), "") + text
+            before = self._begun[part[2], int(part[1]) - 1]
+            text = (before.pop() if before else "") + text
             if part[1] != part[2]:
-                self._begun[part[2], int(part[1])] = text
+                self._begun[part[2], int(part[1])].append(text)
                 return
         number = int(found[1]) if (found := NUMBER.search(text)) else 0
         if who := WHO.search(text):

@@ -1,0 +1,75 @@
+"""Our own door: does the daemon listen, and will it take what the gateway brings?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from ..clients import probe
+from ..clients.http import JsonService
+from ..errors import ServiceError
+from ..settings import Settings
+from ..wiring import is_loopback
+from .finding import Finding, Grade
+
+TIMEOUT = 5.0
+START = "Start it: `systemctl start email-orchestrator`, or `email-orchestrator run`."
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """Look at our own door."""
+    yield _daemon(settings)
+    yield from _door(settings)
+
+
+def _daemon(settings: Settings) -> Finding:
+    name = "Daemon"
+    if settings.port == 0:
+        return Finding(name, Grade.WARNING, "PORT=0 lets the system choose one, which nobody knows", "Set PORT.")
+    url = f"http://{_address(settings.host)}:{settings.port}"
+    try:
+        probe.reach(name, url, TIMEOUT)
+    except ServiceError:
+        return Finding(name, Grade.WARNING, f"it does not run here: nobody listens at {url}", START)
+    try:
+        health = JsonService(name, url, TIMEOUT).call("GET", "/health")
+    except ServiceError as error:
+        return Finding(name, Grade.FAILED, f"at {url}: {error.message}", "Look at its log and its /health.")
+    if health.get("service") != "orchestrator":
+        says = f"something else listens at {url}"
+        return Finding(name, Grade.WRONG, says, "Choose another PORT, or end what uses it.")
+    problems = " ".join(map(str, health.get("problems") or ()))
+    if problems:
+        return Finding(name, Grade.WARNING, f"it runs at {url}, but: {problems}", "Look at its log.")
+    return Finding(name, Grade.OK, f"it runs at {url} and is {health.get('status')}")
+
+
+def _door(settings: Settings) -> Iterator[Finding]:
+    """Look whether the gateway's forward can get in, which comes unsigned and from where the gateway runs."""
+    gateway, _ = probe.host_and_port(settings.sms_gateway_url)
+    name = "Webhook"
+    mend = "Without it texts are fetched from the gateway's history, every SMS_RECONCILE_INTERVAL seconds."
+    if is_loopback(gateway):
+        if settings.sms_webhook_signing_key and not any(
+            ip_address("127.0.0.1") in network for network in settings.sms_webhook_allow_from
+        ):
+            says = "with a signing key, the gateway's own unsigned forward is refused"
+            yield Finding(name, Grade.WARNING, says, f"Set SMS_WEBHOOK_ALLOW_FROM=127.0.0.1,::1. {mend}")
+        return
+    if is_loopback(settings.host):
+        says = f"the gateway is at {gateway}, and HOST={settings.host} lets in this machine only"
+        yield Finding(name, Grade.WARNING, says, f"Set HOST=0.0.0.0. {mend}")
+    elif not settings.sms_webhook_signing_key and not settings.sms_webhook_allow_from:
+        says = f"nothing lets the gateway at {gateway} in"
+        yield Finding(name, Grade.WARNING, says, f"Name its address in SMS_WEBHOOK_ALLOW_FROM. {mend}")
+
+
+def _address(host: str) -> str:
+    """Return where to reach a daemon that listens on this host name, ready for a web address."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return f"[{address}]" if address.version == 6 else str(address)

@@ -1,0 +1,70 @@
+"""Looks whether somebody listens, and how long a certificate is valid; says nothing to anybody."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from ..errors import Kind, ServiceError
+
+WEB_PORTS = {"http": 80, "https": 443}
+
+
+def reach(service: str, url: str, timeout: float) -> str:
+    """Open a connection to a web service and close it again; returns where that was, as `host:port`.
+
+    Raises ServiceError when nobody listens there.
+    """
+    host, port = host_and_port(url)
+    try:
+        socket.create_connection((host, port), timeout).close()
+    except (OSError, UnicodeError) as error:
+        raise ServiceError(service, f"no connection to {host}:{port} ({_reason(error)})", Kind.TRANSIENT) from error
+    return f"{host}:{port}"
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return the host and the port of an address of the web."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or WEB_PORTS.get(parts.scheme, 80)
+
+
+def certificate_end(
+    host: str, port: int, *, starttls: bool = False, context: ssl.SSLContext | None = None, timeout: float = 10.0
+) -> datetime:
+    """Return until when the certificate of a TLS server is valid; `starttls` for an SMTP server that begins in plain.
+
+    Raises ServiceError when there is none, or it is not valid for that host now.
+    """
+    context = context or ssl.create_default_context()
+    try:
+        if starttls:
+            with smtplib.SMTP(host, port, timeout=timeout) as server:
+                server.starttls(context=context)
+                return _end(server.sock)
+        with (
+            socket.create_connection((host, port), timeout) as plain,
+            context.wrap_socket(plain, server_hostname=host) as encrypted,
+        ):
+            return _end(encrypted)
+    except ssl.SSLCertVerificationError as error:
+        problem = f"{host} shows a TLS certificate that is not valid for it ({error.verify_message})"
+        raise ServiceError(host, problem, Kind.PERMANENT) from error
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise ServiceError(host, f"no TLS connection to {host}:{port} ({_reason(error)})", Kind.TRANSIENT) from error
+
+
+def _end(connection: socket.socket | None) -> datetime:
+    certificate = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
+    if not certificate:
+        raise ValueError("no certificate was shown")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,81 @@
+"""What the acceptance tests share: a server with room for many daemons, and houses to try them in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from house import House
+from psycopg2.extensions import connection, make_dsn
+
+from email_orchestrator.embedded import EmbeddedPostgres
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full_walk: dies at every point there is; minutes long, run by `-m full_walk`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "full_walk" in str(config.getoption("markexpr")):
+        return
+    for item in items:
+        if item.get_closest_marker("full_walk"):
+            item.add_marker(pytest.mark.skip(reason="minutes long: run it by -m full_walk"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(quickest_place: Path) -> Iterator[str]:
+    """The DSN of a server like the other tests' one, but for its number of connections: each daemon has a dozen."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="email-orchestrator-", dir=quickest_place) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        with EmbeddedPostgres(folder, durable=False, settings={"max_connections": "200"}) as dsn:
+            yield dsn
+
+
+@pytest.fixture
+def new_dsn(postgres_server: str, postgres_admin: connection, database_template: str) -> Iterator[Callable[[], str]]:
+    """A function that makes a fresh database with our schema and returns its DSN; may be called from any thread."""
+    made: list[str] = []
+    lock = threading.Lock()
+
+    def make() -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        with lock, postgres_admin.cursor() as commands:
+            commands.execute(f"CREATE DATABASE {name} TEMPLATE {database_template}")
+            made.append(name)
+        return make_dsn(postgres_server, dbname=name)
+
+    yield make
+    with postgres_admin.cursor() as commands:
+        for name in made:
+            commands.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def new_house(new_dsn: Callable[[], str], tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """A function that makes a house, with the settings given to it; may be called from any thread."""
+    with ExitStack() as stack:
+
+        def make(dsn: str | None = None, **settings: str) -> House:
+            folder = tmp_path / secrets.token_hex(4)
+            folder.mkdir()
+            return stack.enter_context(House(dsn or new_dsn(), folder, **settings))
+
+        yield make
+
+
+@pytest.fixture
+def house(new_house: Callable[..., House]) -> House:
+    """A house with nothing special about it."""
+    return new_house()

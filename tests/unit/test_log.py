@@ -1,0 +1,254 @@
+"""The log: one line or one object a time, safe to show, without secrets, and where logrotate wants it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from email_orchestrator.log import mask, set_up_logging
+
+SECRETS = ("s3cret-passw0rd", "s3cret", "root")
+log = logging.getLogger("email_orchestrator.test")
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Put the root logger back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def stderr(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Call it for what has been written to standard error since the last call."""
+    return lambda: capsys.readouterr().err
+
+
+def objects(written: str) -> list[dict[str, Any]]:
+    """Read what was logged as JSON: one object a line, whatever stands in it."""
+    return [json.loads(line) for line in written.removesuffix("\n").split("\n")]
+
+
+def fail(message: str) -> None:
+    try:
+        raise RuntimeError(message)
+    except RuntimeError:
+        log.exception("it failed")
+
+
+# Form -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_tells_time_level_and_message(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "text", None, SECRETS)
+    log.warning("workflow %d: %s", 7, "late")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ WARNING workflow 7: late\n", stderr())
+
+
+def test_an_object_has_the_names_of_the_elastic_common_schema(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "json", None, SECRETS)
+    log.info("workflow 7: sent", extra={"fields": {"action": "transition", "workflow": 7, "state": "reply_sent"}})
+    [entry] = objects(stderr())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry.pop("@timestamp"))
+    assert entry == {
+        "log.level": "info",
+        "message": "workflow 7: sent",
+        "ecs.version": "8.11.0",
+        "service.name": "email-auto-reply",
+        "log.logger": "email_orchestrator.test",
+        "process.thread.name": "MainThread",
+        "event.action": "transition",
+        "orchestrator.workflow": 7,
+        "orchestrator.state": "reply_sent",
+    }
+
+
+def test_an_object_tells_the_error_with_its_type_and_trace(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "json", None, SECRETS)
+    fail("first line\nsecond line")
+    [entry] = objects(stderr())
+    assert (entry["log.level"], entry["message"], entry["error.type"]) == ("error", "it failed", "RuntimeError")
+    assert entry["error.stack_trace"].startswith("Traceback")
+    assert entry["error.stack_trace"].endswith("RuntimeError: first line\nsecond line")
+
+
+HOSTILE = "a\nb\r\n\x1b[31mred\x07\x00\x7f\x9b1m\u2028c\u202ed\u2069\ud800\U0001f600é"
+
+
+def test_whatever_a_message_holds_it_stays_one_line_of_plain_characters(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "text", None, SECRETS)
+    log.info("%s", HOSTILE)
+    line = stderr()
+    assert line.count("\n") == 1
+    assert line.endswith(r"a\nb\r\n\x1b[31mred\x07\x00\x7f\x9b1m\u2028c\u202ed\u2069\ud800" + "\U0001f600é\n")
+
+
+def test_whatever_a_message_holds_it_stays_one_object_on_one_line(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "json", None, SECRETS)
+    log.info("%s", HOSTILE, extra={"fields": {"outcome": HOSTILE}})
+    fail(HOSTILE)
+    first, second = objects(stderr())
+    for shown in (first["message"], first["orchestrator.outcome"], second["error.stack_trace"]):
+        assert all(character.isprintable() or character == "\n" for character in shown)
+        assert shown.endswith("\U0001f600é")
+
+
+def test_no_line_of_an_error_can_pass_for_a_line_of_the_log(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "text", None, SECRETS)
+    fail("oh\n2026-01-01T00:00:00Z INFO    workflow 7: awaiting_user -> reply_sent")
+    first, *trace = stderr().splitlines()
+    assert first.endswith("it failed")
+    assert trace
+    assert all(line.startswith("    ") for line in trace)
+
+
+def test_values_that_json_does_not_know_are_written_as_text(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "json", None, SECRETS)
+    log.info("x", extra={"fields": {"file": Path("/x"), "none": None, "ok": True, "seconds": 0.5, "who": "a@b.org"}})
+    [entry] = objects(stderr())
+    told = {name: entry[f"orchestrator.{name}"] for name in ("file", "none", "ok", "seconds", "who")}
+    assert told == {"file": "/x", "none": None, "ok": True, "seconds": 0.5, "who": "a***@b.org"}
+
+
+# Secrets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_secrets_numbers_and_addresses_are_masked_in_messages_values_and_errors(
+    style: str, stderr: Callable[[], str]
+) -> None:
+    set_up_logging("INFO", style, None, SECRETS)
+    told = "password s3cret-passw0rd of john.doe@example.com at +61 491 570 156 or +15551234567, user root"
+    log.info("%s", told, extra={"fields": {"outcome": told}})
+    fail(told)
+    written = stderr()
+    for hidden in ("s3cret", "passw0rd", "john.doe", "491", "5551234", "user root"):
+        assert hidden not in written
+    assert written.count("password *** of j***@example.com at +…56 or +…67, user ***") == (2 if style == "text" else 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("+15551234567", "+…67"),
+        ("+1 (555) 123-4567.", "+…67."),
+        ("(+44 7700 900123)", "(+…23)"),
+        ("at 2026-11-22T18:00:00+00:00", "at 2026-11-22T18:00:00+00:00"),
+        ("1+1=2, +5 s, +100", "1+1=2, +5 s, +100"),
+        ("<john@mail.example.com>", "<j***@mail.example.com>"),
+        ("j@x.org,o'brien+tag@x.org;'k@y.org'", "j***@x.org,o'b***@x.org;'k***@y.org'"),
+        ("mailto:john@x.org and @home, a@b", "mailto:j***@x.org and @home, a@b"),
+        ("rooted in root, (root)", "rooted in ***, (***)"),
+        ("s3crets s3cret-passw0rd", "***s ***"),
+        ("", ""),
+    ],
+)
+def test_only_what_tells_too_much_is_masked(told: str, shown: str) -> None:
+    assert mask(told, SECRETS) == shown
+
+
+def test_a_secret_with_special_characters_is_found_and_an_empty_one_blanks_nothing() -> None:
+    assert mask("it is a.c*[x]\\ here", ["a.c*[x]\\", ""]) == "it is *** here"
+    assert mask("a+c", []) == "a+c"
+
+
+@pytest.mark.parametrize("unit", ["a", "a.", "+1", "+1 ", "a@", "1 "])
+def test_masking_takes_time_in_proportion_to_the_length(unit: str) -> None:
+    began = time.perf_counter()
+    mask(unit * (200_000 // len(unit)), SECRETS)
+    assert time.perf_counter() - began < 2
+
+
+# Levels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("level", "count"), [("DEBUG", 4), ("INFO", 3), ("WARNING", 2), ("ERROR", 1)])
+def test_the_level_decides_how_much_is_logged(level: str, count: int, stderr: Callable[[], str]) -> None:
+    set_up_logging(level, "text", None, ())
+    for write in (log.debug, log.info, log.warning, log.error):
+        write("x")
+    assert stderr().count("\n") == count
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
+def test_chatty_libraries_say_no_more_than_warnings_at_any_level(level: str, stderr: Callable[[], str]) -> None:
+    set_up_logging(level, "text", None, ())
+    for library in ("urllib3.connectionpool", "schedule", "waitress"):
+        logging.getLogger(library).info("chatter")
+        logging.getLogger(library).warning("trouble")
+    written = stderr()
+    assert "chatter" not in written
+    assert written.count("trouble") == (3 if level == "DEBUG" else 0)
+
+
+def test_setting_it_up_again_replaces_what_was_there(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "json", None, ())
+    set_up_logging("INFO", "text", None, ())
+    log.info("once")
+    assert stderr().count("once") == 1
+
+
+# The file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_logrotate_moves_away_is_begun_anew(tmp_path: Path, stderr: Callable[[], str]) -> None:
+    file = tmp_path / "eo.log"
+    set_up_logging("INFO", "text", file, ())
+    log.info("before")
+    file.rename(tmp_path / "eo.log.1")
+    log.info("after")
+    assert "before" in (tmp_path / "eo.log.1").read_text()
+    assert "after" in file.read_text()
+    assert "before" not in file.read_text()
+    assert stderr() == ""
+
+
+def test_a_log_is_added_to_the_file_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "eo.log"
+    file.write_text("yesterday\n")
+    set_up_logging("INFO", "text", file, ())
+    log.info("today é")
+    assert re.fullmatch(r"yesterday\n\S+ INFO    today é\n", file.read_text(encoding="utf-8"))
+
+
+def test_while_the_file_cannot_be_written_the_log_goes_to_standard_error(
+    tmp_path: Path, stderr: Callable[[], str]
+) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    set_up_logging("INFO", "text", folder / "eo.log", SECRETS)
+    folder.rename(tmp_path / "moved")
+    log.info("lost? s3cret")
+    assert stderr().endswith("INFO    lost? ***\n")
+    folder.mkdir()
+    log.info("found")
+    assert "found" in (folder / "eo.log").read_text()
+    assert "found" not in stderr()
+
+
+def test_a_full_disk_stops_nobody_and_the_log_goes_to_standard_error(stderr: Callable[[], str]) -> None:
+    set_up_logging("INFO", "text", Path("/dev/full"), SECRETS)
+    log.info("no room for s3cret")
+    assert stderr().endswith("INFO    no room for ***\n")
+    [handler] = logging.getLogger().handlers
+    assert isinstance(handler, logging.FileHandler)
+    with suppress(OSError):
+        handler.close()
+
+
+def test_a_file_that_cannot_be_had_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        set_up_logging("INFO", "text", tmp_path / "absent" / "eo.log", ())

@@ -2,10 +2,9 @@
 
 -- Intake ------------------------------------------------------------------------------------------------------------
 
--- name: new_emails
+-- name: new_ids
 -- Pending emails that no workflow has taken yet, oldest first: those the Email Monitor listed, or all since a moment.
-SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
-       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+SELECT p.message_id
   FROM processed_emails p
  WHERE p.status = 'pending'
    AND (%(ids)s::text[] IS NULL OR p.message_id = ANY (%(ids)s::text[]))
@@ -13,6 +12,15 @@ SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in
    AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
  ORDER BY p.received_at, p.id
  LIMIT %(limit)s
+
+-- name: new_emails
+-- Those of some emails that are still pending and that no workflow has taken, oldest first.
+SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
+       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+  FROM processed_emails p
+ WHERE p.status = 'pending' AND p.message_id = ANY (%(ids)s::text[])
+   AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
+ ORDER BY p.received_at, p.id
 
 -- name: older_emails_left_alone
 -- How many pending emails are older than what the poll looks at.
@@ -52,21 +60,23 @@ WITH given AS (
 SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
 -- name: overtaken
--- Workflows of the same sender and thread that an email just taken makes pointless.
-SELECT w.* FROM workflow_state w
- WHERE w.email_from = %(sender)s AND w.thread_id = %(thread_id)s AND w.id < %(id)s
+-- Workflows that emails just taken make pointless, being of the same sender and thread.
+SELECT n.id AS newer, w.* FROM workflow_state n
+  JOIN workflow_state w ON w.email_from = n.email_from AND w.thread_id = n.thread_id AND w.id < n.id
+ WHERE n.id = ANY (%(ids)s) AND n.thread_id <> ''
    AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                            'user_edit_requested')
- ORDER BY w.id
+ ORDER BY n.id, w.id
 
 -- name: supersedes
 -- Remember on a new workflow which older one it closed.
 UPDATE workflow_state SET supersedes = %(older)s WHERE id = %(id)s
 
--- name: replies_to_sender
--- How many replies a sender got since a moment.
-SELECT count(*) AS count FROM workflow_state
- WHERE email_from = %(sender)s AND reply_sent_at >= %(since)s
+-- name: replies_to_senders
+-- How many replies each of some senders got since a moment.
+SELECT email_from AS sender, count(*) AS count FROM workflow_state
+ WHERE email_from = ANY (%(senders)s::text[]) AND reply_sent_at >= %(since)s
+ GROUP BY email_from
 
 -- name: email
 -- An email as the Email Monitor holds it now.

@@ -118,6 +118,11 @@ def select(tx: Transaction, query: str, **values: Any) -> list[Workflow]:
     return [to_workflow(row) for row in tx.rows(query, **values)]
 
 
+def overtaken(tx: Transaction, taken: list[int]) -> list[tuple[int, Workflow]]:
+    """Find the workflows that those just taken make pointless; returns each with the number of the newer one."""
+    return [(row["newer"], to_workflow(row)) for row in tx.rows("overtaken", ids=taken)] if taken else []
+
+
 def move(
     tx: Transaction,
     workflow: Workflow,

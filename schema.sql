@@ -122,9 +122,11 @@ ALTER TABLE workflow_state
 
 CREATE INDEX IF NOT EXISTS idx_workflow_state ON workflow_state (current_state);
 CREATE INDEX IF NOT EXISTS idx_workflow_timeout ON workflow_state (timeout_at);
-CREATE INDEX IF NOT EXISTS idx_workflow_drafting ON workflow_state (id)
+-- In the order in which drafts are written: edits and what broke off first.
+CREATE INDEX IF NOT EXISTS idx_workflow_drafting ON workflow_state ((current_state = 'pending'), id)
     WHERE current_state IN ('pending', 'user_edit_requested', 'ai_generating');
-CREATE INDEX IF NOT EXISTS idx_workflow_replying ON workflow_state (id) WHERE current_state = 'user_approved';
+CREATE INDEX IF NOT EXISTS idx_workflow_replying ON workflow_state (user_responded_at, id)
+    WHERE current_state = 'user_approved';
 CREATE INDEX IF NOT EXISTS idx_workflow_waiting ON workflow_state (remind_at) WHERE current_state = 'awaiting_user';
 CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (email_from, thread_id)
     WHERE current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
@@ -202,7 +204,10 @@ CREATE TABLE IF NOT EXISTS sms_outbox (
     sent_at         TIMESTAMPTZ,
     error           TEXT
 );
-CREATE INDEX IF NOT EXISTS idx_sms_outbox_queued ON sms_outbox (id) WHERE status = 'queued';
+-- In the order in which texts go out, and those that have begun, which others of their sort wait for.
+CREATE INDEX IF NOT EXISTS idx_sms_outbox_queued ON sms_outbox (channel, urgent DESC, id) WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS idx_sms_outbox_begun ON sms_outbox (urgent)
+    WHERE status = 'queued' AND channel = 'sms' AND (parts_sent > 0 OR claimed_until IS NOT NULL);
 CREATE INDEX IF NOT EXISTS idx_sms_outbox_workflow ON sms_outbox (workflow_id);
 
 -- What the service must remember between two rounds: last poll, pauses, an unfinished command, notices given once.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 
 from . import systemd, wiring
@@ -21,7 +22,7 @@ from .vitals import Vitals
 from .web.app import make_app
 from .web.front import Front
 from .web.server import WebServer
-from .workers import LONG_REST, REST, Outage, Staff, Worker
+from .workers import LONG_REST, REST, Bell, Outage, Staff, Worker
 from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
 from .workflow.desk import Desk, Room
 
@@ -100,19 +101,22 @@ def _furnish(settings: Settings, database: Database, outage: Outage, vitals: Vit
     desk = wiring.make_desk(settings, database, wake=staff.wake, stop=stop, reports=reports)
     clients = wiring.make_clients(settings, vitals.called)
 
-    def hire(room: str, name: str, step: Callable[[], bool], rest: float = REST) -> None:
-        worker = Worker(name, step, database, outage, stop, rest, lambda: staff.wake(room))
-        staff.add(room, worker)
+    def hire(name: str, bell: Bell, step: Callable[[], bool], rest: float = REST) -> None:
+        worker = Worker(name, step, database, outage, stop, bell, rest)
+        staff.add(worker)
         vitals.thread(name, worker.alive)
 
+    to_draft = staff.bell(Room.DRAFTING)
     for number in range(1, settings.workers + 1):
         # One looks for new work unasked, and calls the others when there is some.
         rest = REST if number == 1 else LONG_REST
-        hire(Room.DRAFTING, f"drafting-{number}", lambda: drafting.draft_one(desk, clients.generator), rest)
-    hire(Room.TEXTING, "texting", lambda: texting.text_one(desk, clients.gateway))
-    hire(Room.REPLYING, "replying", lambda: _reply_or_notify(desk, clients))
-    hire(Room.ANSWERING, "answering", lambda: answering.answer_one(desk))
-    hire("feedback", "feedback", lambda: feedback.report_one(database, clients.generator, reports, REST), 0.0)
+        hire(f"drafting-{number}", to_draft, lambda: drafting.draft_in_turn(desk, clients.generator), rest)
+    # A gateway may take half a minute for a draft's text, and an answer must not wait for that.
+    for name, urgent in (("texting", False), ("answering by text", True)):
+        hire(name, staff.bell(Room.TEXTING), partial(texting.text_in_turn, desk, clients.gateway, urgent))
+    hire("replying", staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
+    hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_one(desk))
+    hire("feedback", staff.bell("feedback"), lambda: feedback.report(database, clients.generator, reports, REST), 0.0)
     return House(settings, desk, clients, staff, outage, vitals, stop)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from .errors import DatabaseUnavailable
 from .store.connection import Database
@@ -47,11 +47,38 @@ class Outage:
                 self._since_notice = False
 
 
-class Worker:
-    """A thread that does `step` until it returns False, then rests until it is woken or `rest` seconds have passed.
+class Bell:
+    """Calls one of those who rest; when nobody does, the next who is about to rest hears it instead.
 
-    `call_others` is called when there was work, for there may be more than one thread can do.
+    Whoever it calls rings again when there is more to do than one can, so that few look in vain.
     """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._rung = False
+        self._closing = False
+
+    def ring(self) -> None:
+        """Say that there may be something to do."""
+        with self._changed:
+            self._rung = True
+            self._changed.notify()
+
+    def ring_out(self) -> None:
+        """End every rest from now on."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Rest until the bell is rung, or so many seconds have passed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._rung or self._closing, seconds)
+            self._rung = False
+
+
+class Worker:
+    """A thread that does `step` until it returns False, then rests until its bell rings or `rest` seconds passed."""
 
     def __init__(
         self,
@@ -60,26 +87,21 @@ class Worker:
         database: Database,
         outage: Outage,
         stop: threading.Event,
+        bell: Bell,
         rest: float = REST,
-        call_others: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._step = step
         self._database = database
         self._outage = outage
         self._stop = stop
+        self._bell = bell
         self._rest = rest
-        self._call_others = call_others
-        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
-
-    def wake(self) -> None:
-        """End the rest: there is something to do."""
-        self._woken.set()
 
     def alive(self) -> bool:
         """Say whether the thread runs."""
@@ -92,10 +114,9 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._woken.clear()
             rest = self._work()
             if rest and not self._stop.is_set():
-                self._woken.wait(rest)
+                self._bell.wait(rest)
         self._database.close()
 
     def _work(self) -> float:
@@ -113,30 +134,30 @@ class Worker:
         # A step that waits by itself, and so needs no rest, may have found nothing to do without the database.
         if busy or self._rest:
             self._outage.over()
-        if busy:
-            self._call_others()
         return 0.0 if busy else self._rest
 
 
 class Staff:
-    """All the workers of a process, called by the room they work in."""
+    """All the workers of a process, and the bells of the rooms they work in."""
 
     def __init__(self) -> None:
-        self._workers: dict[str, list[Worker]] = {}
+        self.everyone: list[Worker] = []
+        self._bells: dict[str, list[Bell]] = {}
 
-    def add(self, room: str, worker: Worker) -> None:
-        """Add a worker to a room."""
-        self._workers.setdefault(room, []).append(worker)
+    def add(self, worker: Worker) -> None:
+        """Add a worker."""
+        self.everyone.append(worker)
 
-    @property
-    def everyone(self) -> Sequence[Worker]:
-        """All workers of all rooms."""
-        return [worker for workers in self._workers.values() for worker in workers]
+    def bell(self, room: str) -> Bell:
+        """Hang one more bell in a room, for one worker or for several who share it."""
+        bell = Bell()
+        self._bells.setdefault(room, []).append(bell)
+        return bell
 
     def wake(self, room: str) -> None:
-        """Wake the workers of a room."""
-        for worker in self._workers.get(room, ()):
-            worker.wake()
+        """Ring the bells of a room."""
+        for bell in self._bells.get(room, ()):
+            bell.ring()
 
     def start(self) -> None:
         """Start everyone."""
@@ -146,6 +167,7 @@ class Staff:
     def stop(self, seconds: float) -> list[str]:
         """Wake everyone for the stop and wait for them; returns the names of those still busy after some seconds."""
         deadline = time.monotonic() + seconds
-        for worker in self.everyone:
-            worker.wake()
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.ring_out()
         return [worker.name for worker in self.everyone if not worker.join(deadline - time.monotonic())]

@@ -52,7 +52,11 @@ class Transaction:
     def rows(self, name: str, **values: Any) -> list[Row]:
         """Run the named statement and return its rows."""
         self._cursor.execute(queries()[name], values)
-        return [dict(row) for row in self._cursor.fetchall()]
+        found = [dict(row) for row in self._cursor.fetchall()]
+        if found and "now" in found[0]:
+            # Of use to whoever asks for the time next: it stands still in a transaction.
+            self._now = found[0]["now"]
+        return found
 
     def row(self, name: str, **values: Any) -> Row | None:
         """Run the named statement and return its first row, or None."""

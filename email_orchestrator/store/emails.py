@@ -39,19 +39,23 @@ class Taken:
     state: State
 
 
-def new_emails(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | None, limit: int) -> list[Email]:
-    """List pending emails that were not taken yet, oldest first.
+def new_ids(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | None, limit: int) -> list[str]:
+    """List the Message-IDs of pending emails that were not taken yet, oldest first.
 
     `ids` are the Message-IDs the Email Monitor listed (None: all), `since` the earliest time of receipt (None: any).
     """
     rows = tx.rows(
-        "new_emails",
+        "new_ids",
         ids=list(ids) if ids is not None else None,
         since=since,
         limit=limit,
-        text_limit=TEXT_LIMIT,
-        html_limit=HTML_LIMIT,
     )
+    return [row["message_id"] for row in rows]
+
+
+def new_emails(tx: Transaction, ids: Sequence[str]) -> list[Email]:
+    """Read those of some emails that are still pending and not taken, oldest first."""
+    rows = tx.rows("new_emails", ids=list(ids), text_limit=TEXT_LIMIT, html_limit=HTML_LIMIT)
     return [_email(row) for row in rows]
 
 
@@ -74,10 +78,10 @@ def count_older(tx: Transaction, since: datetime) -> int:
     return int(row["count"]) if row else 0
 
 
-def count_replies(tx: Transaction, sender: str, since: datetime) -> int:
-    """Count the replies that went to a sender since a moment."""
-    row = tx.row("replies_to_sender", sender=sender, since=since)
-    return int(row["count"]) if row else 0
+def count_replies(tx: Transaction, senders: Sequence[str], since: datetime) -> dict[str, int]:
+    """Count the replies that went to some senders since a moment; who got none is not in the answer."""
+    rows = tx.rows("replies_to_senders", senders=list(senders), since=since)
+    return {row["sender"]: int(row["count"]) for row in rows}
 
 
 def _email(row: Row) -> Email:

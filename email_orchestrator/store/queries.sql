@@ -2,10 +2,9 @@
 
 -- Intake ------------------------------------------------------------------------------------------------------------
 
--- name: new_emails
+-- name: new_ids
 -- Pending emails that no workflow has taken yet, oldest first: those the Email Monitor listed, or all since a moment.
-SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
-       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+SELECT p.message_id
   FROM processed_emails p
  WHERE p.status = 'pending'
    AND (%(ids)s::text[] IS NULL OR p.message_id = ANY (%(ids)s::text[]))
@@ -13,6 +12,15 @@ SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in
    AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
  ORDER BY p.received_at, p.id
  LIMIT %(limit)s
+
+-- name: new_emails
+-- Those of some emails that are still pending and that no workflow has taken, oldest first.
+SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
+       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+  FROM processed_emails p
+ WHERE p.status = 'pending' AND p.message_id = ANY (%(ids)s::text[])
+   AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
+ ORDER BY p.received_at, p.id
 
 -- name: older_emails_left_alone
 -- How many pending emails are older than what the poll looks at.
@@ -52,21 +60,23 @@ WITH given AS (
 SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
 -- name: overtaken
--- Workflows of the same sender and thread that an email just taken makes pointless.
-SELECT w.* FROM workflow_state w
- WHERE w.email_from = %(sender)s AND w.thread_id = %(thread_id)s AND w.id < %(id)s
+-- Workflows that emails just taken make pointless, being of the same sender and thread.
+SELECT n.id AS newer, w.* FROM workflow_state n
+  JOIN workflow_state w ON w.email_from = n.email_from AND w.thread_id = n.thread_id AND w.id < n.id
+ WHERE n.id = ANY (%(ids)s) AND n.thread_id <> ''
    AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                            'user_edit_requested')
- ORDER BY w.id
+ ORDER BY n.id, w.id
 
 -- name: supersedes
 -- Remember on a new workflow which older one it closed.
 UPDATE workflow_state SET supersedes = %(older)s WHERE id = %(id)s
 
--- name: replies_to_sender
--- How many replies a sender got since a moment.
-SELECT count(*) AS count FROM workflow_state
- WHERE email_from = %(sender)s AND reply_sent_at >= %(since)s
+-- name: replies_to_senders
+-- How many replies each of some senders got since a moment.
+SELECT email_from AS sender, count(*) AS count FROM workflow_state
+ WHERE email_from = ANY (%(senders)s::text[]) AND reply_sent_at >= %(since)s
+ GROUP BY email_from
 
 -- name: email
 -- An email as the Email Monitor holds it now.
@@ -129,30 +139,31 @@ UPDATE workflow_state SET claimed_by = NULL, claimed_until = NULL WHERE starts_w
 SELECT pg_advisory_xact_lock(7003119)
 
 -- name: claim_drafting
--- Lease the next workflow that needs a draft: edits first, then the oldest; no new one while enough are waiting.
-WITH candidate AS (
+-- Lease the next workflow that needs a draft: edits first, then the oldest; no new one while enough are waiting. Tells
+-- whether there is more to do for somebody else.
+WITH candidates AS (
     SELECT w.id, w.current_state FROM workflow_state w
      WHERE w.current_state IN ('pending', 'user_edit_requested', 'ai_generating')
        AND (w.claimed_until IS NULL OR w.claimed_until < now())
        AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
        AND (w.current_state <> 'pending'
-            OR (SELECT count(*) FROM workflow_state o
+            OR (SELECT count(*) FROM (SELECT FROM workflow_state o
                  WHERE o.current_state IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
-                                           'user_edit_requested')) < %(max_awaiting)s)
+                                           'user_edit_requested') LIMIT %(max_awaiting)s) n) < %(max_awaiting)s)
      ORDER BY w.current_state = 'pending', w.id
-     LIMIT 1
+     LIMIT 2
        FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE workflow_state w
        SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s), updated_at = now(),
            previous_state = c.current_state, current_state = 'ai_generating'
-      FROM candidate c WHERE w.id = c.id
+      FROM (SELECT * FROM candidates LIMIT 1) c WHERE w.id = c.id
     RETURNING w.*, c.current_state AS claimed_from
 ), entered AS (
     INSERT INTO workflow_event (workflow_id, from_state, to_state, actor)
     SELECT id, claimed_from, 'ai_generating', 'poll' FROM claimed WHERE claimed_from <> 'ai_generating'
 )
-SELECT c.*, p.status AS email_status, now() AS now
+SELECT c.*, p.status AS email_status, now() AS now, (SELECT count(*) > 1 FROM candidates) AS more
   FROM claimed c JOIN processed_emails p USING (message_id)
 
 -- name: claim_replying
@@ -247,6 +258,9 @@ VALUES (%(workflow_id)s, %(revision)s, %(text)s, %(instructions)s, %(ai_draft_id
 -- name: drafts
 SELECT * FROM draft WHERE workflow_id = %(id)s ORDER BY revision
 
+-- name: generated_id
+SELECT ai_draft_id FROM draft WHERE workflow_id = %(id)s AND revision = %(revision)s
+
 -- Outbox ------------------------------------------------------------------------------------------------------------
 
 -- name: queue_text
@@ -261,11 +275,13 @@ RETURNING id
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
      WHERE o.status = 'queued' AND o.channel = 'sms'
+       AND (%(urgent)s::boolean IS NULL OR o.urgent = %(urgent)s)
        AND (o.urgent OR o.parts_sent > 0 OR NOT %(quiet)s)
        AND (o.claimed_until IS NULL OR o.claimed_until < now())
        AND o.next_attempt_at <= now()
        AND NOT EXISTS (SELECT FROM sms_outbox b
                         WHERE b.status = 'queued' AND b.channel = 'sms' AND b.urgent = o.urgent AND b.id <> o.id
+                          AND (b.parts_sent > 0 OR b.claimed_until IS NOT NULL)
                           AND (b.parts_sent > 0 OR b.claimed_until >= now()))
      ORDER BY o.urgent DESC, o.id
      LIMIT 1

@@ -76,9 +76,12 @@ def queue(
     )
 
 
-def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool) -> Outgoing | None:
-    """Lease the next text for `lease` seconds; in quiet hours only answers and what has begun."""
-    row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet)
+def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool, urgent: bool | None = None) -> Outgoing | None:
+    """Lease the next text, of all or only of the urgent or the other ones, for `lease` seconds.
+
+    In quiet hours only answers and what has begun go out.
+    """
+    row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet, urgent=urgent)
     return _outgoing(row, claim) if row else None
 
 

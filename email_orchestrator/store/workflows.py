@@ -26,7 +26,8 @@ MAX_DIGITS = 12
 class Claimed:
     """A leased workflow: under which claim, at what time by the database's clock, and what the lease found.
 
-    `email_status` is the email's status now; `in_doubt` says that an earlier attempt may have sent the reply.
+    `email_status` is the email's status now; `in_doubt` says that an earlier attempt may have sent the reply, `more`
+    that another workflow can be leased for the same.
     """
 
     workflow: Workflow
@@ -34,6 +35,7 @@ class Claimed:
     now: datetime
     email_status: str
     in_doubt: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ def hold(tx: Transaction, workflow_id: int) -> Workflow | None:
 def select(tx: Transaction, query: str, **values: Any) -> list[Workflow]:
     """Run one of the queries that return whole workflows."""
     return [to_workflow(row) for row in tx.rows(query, **values)]
+
+
+def overtaken(tx: Transaction, taken: list[int]) -> list[tuple[int, Workflow]]:
+    """Find the workflows that those just taken make pointless; returns each with the number of the newer one."""
+    return [(row["newer"], to_workflow(row)) for row in tx.rows("overtaken", ids=taken)] if taken else []
 
 
 def move(
@@ -200,10 +207,18 @@ def drafts(tx: Transaction, workflow_id: int) -> list[Draft]:
     return [Draft(**row) for row in tx.rows("drafts", id=workflow_id)]
 
 
+def generated_id(tx: Transaction, workflow_id: int, revision: int) -> str | None:
+    """Read the name that the AI Reply Generator gave a draft, None when there is none."""
+    row = tx.row("generated_id", id=workflow_id, revision=revision)
+    return row["ai_draft_id"] if row else None
+
+
 def events(tx: Transaction, workflow_id: int) -> list[Event]:
     """Read a workflow's history, oldest first."""
     return [Event(**row) for row in tx.rows("events", id=workflow_id)]
 
 
 def _claimed(row: Row, claim: str) -> Claimed:
-    return Claimed(to_workflow(row), claim, row["now"], row["email_status"], row.get("in_doubt", False))
+    return Claimed(
+        to_workflow(row), claim, row["now"], row["email_status"], row.get("in_doubt", False), row.get("more", False)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from ..core.edit_context import edit_context
 from ..core.models import GeneratedDraft
@@ -10,32 +11,70 @@ from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import DatabaseUnavailable, Kind, ServiceError
 from ..store import workflows
+from ..store.connection import Transaction
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, advance, give_up, offer, offer_note
+from .desk import Desk, Room, advance, give_up, offer, offer_note
 from .ports import Generator
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A leased workflow, and what its draft is to be written from beside the email."""
+
+    claimed: Claimed
+    context: str | None
+
+
 def draft_one(desk: Desk, generator: Generator) -> bool:
     """Have the next draft written and put it on its way to the owner; False when no workflow needs one now."""
-    policy = desk.policy
     with desk.database.transaction() as tx:
-        claimed = workflows.claim_drafting(tx, desk.claim(), policy.lease_seconds, policy.max_awaiting)
-        if claimed is None:
-            return False
-        kept = workflows.drafts(tx, claimed.workflow.id) if claimed.workflow.revision else []
-    if claimed.email_status != IN_WORK:
-        _close(desk, claimed)
-        return True
+        job = _claim(tx, desk)
+    if job is None:
+        return False
+    _draft(desk, generator, job, in_turn=False)
+    return True
+
+
+def draft_in_turn(desk: Desk, generator: Generator) -> bool:
+    """Draft one after the other, the next one leased in the transaction that records the last; True: look again."""
+    with desk.database.transaction() as tx:
+        job = _claim(tx, desk)
+    looked = True
+    while job is not None:
+        job, looked = _draft(desk, generator, job, in_turn=True)
+    return not looked
+
+
+def _claim(tx: Transaction, desk: Desk) -> Job | None:
+    policy = desk.policy
+    claimed = workflows.claim_drafting(tx, desk.claim(), policy.lease_seconds, policy.max_awaiting)
+    if claimed is None:
+        return None
+    if claimed.more:
+        tx.after_commit(lambda: desk.wake(Room.DRAFTING))
     context = None
     if claimed.workflow.revision:
+        kept = workflows.drafts(tx, claimed.workflow.id)
         wishes = [draft.instructions for draft in kept if draft.instructions]
         wishes.append(claimed.workflow.edit_instructions or "")
         context = edit_context(claimed.workflow.draft_text or "", wishes)
+    return Job(claimed, context)
+
+
+def _draft(desk: Desk, generator: Generator, job: Job, *, in_turn: bool) -> tuple[Job | None, bool]:
+    """Have a draft written; returns the next job, and whether one was looked for."""
+    policy, claimed = desk.policy, job.claimed
+    if claimed.email_status != IN_WORK:
+        _close(desk, claimed)
+        return None, False
     try:
-        draft = generator.generate(claimed.workflow.message_id, policy.tone, policy.max_length, context)
-        _record(desk, claimed, draft)
+        draft = generator.generate(claimed.workflow.message_id, policy.tone, policy.max_length, job.context)
+        in_turn = in_turn and not desk.wait(0)
+        with desk.database.transaction() as tx:
+            _record(tx, desk, claimed, draft)
+            return (_claim(tx, desk) if in_turn else None), in_turn
     except ServiceError as error:
         _record_failure(desk, claimed, error)
     except DatabaseUnavailable:
@@ -46,38 +85,37 @@ def draft_one(desk: Desk, generator: Generator) -> bool:
             give_up(
                 tx, desk, claimed.workflow, f"the draft could not be handled ({type(error).__name__})", claimed.claim
             )
-    return True
+    return None, False
 
 
-def _record(desk: Desk, claimed: Claimed, draft: GeneratedDraft) -> None:
+def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft) -> None:
     workflow = claimed.workflow
     revision = workflow.revision + 1
-    with desk.database.transaction() as tx:
-        moved = advance(
-            tx,
-            desk,
-            workflow,
-            State.AI_GENERATED,
-            State.SMS_SENDING,
-            actor=Actor.POLL,
-            claim=claimed.claim,
-            draft_revision=revision,
-            ai_reply_text=draft.text,
-            ai_reply_generated_at=tx.now,
-            hidden_chars=0,
-            offered_at=None,
-            sms_sent_at=None,
-            retry_count=0,
-            next_attempt_at=None,
-            error_message=None,
-        )
-        if not moved:
-            return
-        instructions = workflow.edit_instructions if workflow.revision else None
-        workflows.add_draft(tx, workflow.id, revision, draft, instructions)
-        current = workflows.get(tx, workflow.id)
-        if current is not None:
-            offer(tx, desk, current, offer_note(current))
+    moved = advance(
+        tx,
+        desk,
+        workflow,
+        State.AI_GENERATED,
+        State.SMS_SENDING,
+        actor=Actor.POLL,
+        claim=claimed.claim,
+        draft_revision=revision,
+        ai_reply_text=draft.text,
+        ai_reply_generated_at=tx.now,
+        hidden_chars=0,
+        offered_at=None,
+        sms_sent_at=None,
+        retry_count=0,
+        next_attempt_at=None,
+        error_message=None,
+    )
+    if not moved:
+        return
+    instructions = workflow.edit_instructions if workflow.revision else None
+    workflows.add_draft(tx, workflow.id, revision, draft, instructions)
+    current = workflows.get(tx, workflow.id)
+    if current is not None:
+        offer(tx, desk, current, offer_note(current))
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
 
 from ..errors import ServiceError
@@ -14,19 +17,27 @@ log = logging.getLogger(__name__)
 
 # A draft that waits for this: workflow, revision, action (approve, edit, ignore).
 Report = tuple[int, int, str]
+AT_ONCE = 50
 
 
-def report_one(database: Database, generator: Generator, reports: SimpleQueue[Report], patience: float) -> bool:
-    """Pass one report on, waiting up to `patience` seconds for one; False when there was none."""
+def report(database: Database, generator: Generator, reports: SimpleQueue[Report], patience: float) -> bool:
+    """Pass on what reports there are, waiting up to `patience` seconds for one; False when there was none."""
     try:
-        workflow_id, revision, action = reports.get(timeout=patience)
+        waiting = [reports.get(timeout=patience), *islice(_at_hand(reports), AT_ONCE - 1)]
     except Empty:
         return False
     with database.transaction() as tx:
-        ids = [draft.ai_draft_id for draft in workflows.drafts(tx, workflow_id) if draft.revision == revision]
-    try:
-        for draft_id in filter(None, ids):
-            generator.record_action(draft_id, action, None)
-    except ServiceError as error:
-        log.debug("workflow %d: %s", workflow_id, error)
+        known = [(workflows.generated_id(tx, workflow, revision), action) for workflow, revision, action in waiting]
+    for draft_id, action in known:
+        try:
+            if draft_id:
+                generator.record_action(draft_id, action, None)
+        except ServiceError as error:
+            log.debug("draft %s: %s", draft_id, error)
     return True
+
+
+def _at_hand(reports: SimpleQueue[Report]) -> Iterator[Report]:
+    with suppress(Empty):
+        while True:
+            yield reports.get_nowait()

@@ -23,6 +23,8 @@ from .ports import Monitor
 log = logging.getLogger(__name__)
 
 LOOP_SPAN = timedelta(hours=3)
+# How many emails are taken in one transaction.
+PORTION = 50
 
 
 def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = None) -> int:
@@ -40,51 +42,60 @@ def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = Non
         ids = monitor.pending_ids(math.ceil((now - since) / timedelta(hours=1)))
     limit = desk.policy.max_emails_per_poll
     with desk.database.transaction() as tx:
-        fresh = emails.new_emails(tx, ids=ids, since=None if monitor else since, limit=limit)
-    taken = _take(desk, fresh)
+        waiting = emails.new_ids(tx, ids=ids, since=None if monitor else since, limit=limit)
+        if not waiting:
+            _remember_poll(tx, now, None)
+            return 0
+    # In portions: drafting begins with the first of them, and the bodies of a large inbox are not held all at once.
+    taken = sum(_take(desk, waiting[n : n + PORTION]) for n in range(0, len(waiting), PORTION))
     with desk.database.transaction() as tx:
         # What the limit left for the next round must not fall out of the window meanwhile.
-        memory.remember(tx, memory.LAST_POLL, {"at": now, "unfinished_since": since if len(fresh) == limit else None})
+        _remember_poll(tx, now, since if len(waiting) == limit else None)
     return taken
 
 
-def _take(desk: Desk, fresh: list[Email]) -> int:
-    """Take all emails at once, or one by one when something about one of them is refused."""
-    if not fresh:
-        return 0
+def _remember_poll(tx: Transaction, at: datetime, unfinished_since: datetime | None) -> None:
+    memory.remember(tx, memory.LAST_POLL, {"at": at, "unfinished_since": unfinished_since})
+
+
+def _take(desk: Desk, ids: list[str]) -> int:
+    """Take emails all at once, or one by one when something about one of them is refused."""
     try:
-        return _take_together(desk, fresh)
+        return _take_together(desk, ids)
     except DataRefused:
-        if len(fresh) == 1:
-            return _take_as_failed(desk, fresh[0])
-    return sum(_take(desk, [email]) for email in fresh)
+        if len(ids) == 1:
+            return _take_as_failed(desk, ids[0])
+    return sum(_take(desk, [one]) for one in ids)
 
 
-def _take_together(desk: Desk, fresh: list[Email]) -> int:
+def _take_together(desk: Desk, ids: list[str]) -> int:
     with desk.database.transaction() as tx:
-        takings = [_decide(tx, desk, email) for email in fresh]
+        fresh = emails.new_emails(tx, ids)
+        parsed = {email.message_id: parse_sender(email.sender) or ("", clean_line(email.sender)) for email in fresh}
+        replies = emails.count_replies(tx, [address for _, address in parsed.values()], tx.now - LOOP_SPAN)
+        takings = []
+        for email in fresh:
+            name, address = parsed[email.message_id]
+            reason = _why_left(tx, desk, email, address, replies.get(address, 0))
+            takings.append(_decide(email, name, address, reason))
         taken = emails.take(tx, takings)
-        by_id = {taking.message_id: taking for taking in takings}
-        for one in taken:
-            _after_taking(tx, desk, one, by_id[one.message_id])
+        _after_taking(tx, desk, taken, takings)
         tx.after_commit(lambda: desk.wake(Room.DRAFTING))
     return len(taken)
 
 
-def _take_as_failed(desk: Desk, email: Email) -> int:
-    log.warning("an email received at %s could not be taken in", email.received_at.isoformat())
-    taking = Taking(email.message_id, "", "", "", "", None, State.FAILED, "the email cannot be read")
+def _take_as_failed(desk: Desk, message_id: str) -> int:
+    log.warning("an email could not be taken in")
+    taking = Taking(message_id, "", "", "", "", None, State.FAILED, "the email cannot be read")
     with desk.database.transaction() as tx:
         taken = emails.take(tx, [taking])
-        for one in taken:
-            _after_taking(tx, desk, one, taking)
+        _after_taking(tx, desk, taken, [taking])
     return len(taken)
 
 
-def _decide(tx: Transaction, desk: Desk, email: Email) -> Taking:
+def _decide(email: Email, name: str, address: str, reason: str | None) -> Taking:
     """Decide what becomes of an email; one that cannot be handled fails alone, with its reason."""
-    name, address = parse_sender(email.sender) or ("", clean_line(email.sender))
-    state, reason, subject, preview = State.PENDING, _why_left(tx, desk, email, address), "", ""
+    state, subject, preview = State.PENDING, "", ""
     try:
         subject = clean_line(email.subject)
         if reason is None:
@@ -97,14 +108,13 @@ def _decide(tx: Transaction, desk: Desk, email: Email) -> Taking:
     return Taking(email.message_id, subject, address, name, preview, email.thread_id, state, reason)
 
 
-def _why_left(tx: Transaction, desk: Desk, email: Email, address: str) -> str | None:
+def _why_left(tx: Transaction, desk: Desk, email: Email, address: str, replies: int) -> str | None:
     policy = desk.policy
     reason = why_skipped(
         email.sender, email.message_id, policy.email_address, policy.skip_senders, policy.allow_senders
     )
     if reason is not None:
         return reason
-    replies = emails.count_replies(tx, address, tx.now - LOOP_SPAN)
     if replies < policy.max_replies_per_sender:
         return None
     key = f"loop {address.lower()}"
@@ -115,8 +125,18 @@ def _why_left(tx: Transaction, desk: Desk, email: Email, address: str) -> str | 
     return f"{replies} replies to this sender in 3 hours look like a loop"
 
 
-def _after_taking(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> None:
-    """Log what was taken, and close what it overtakes."""
+def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list[Taking]) -> None:
+    """Log what was taken, tell of what failed, and close what was overtaken."""
+    by_id = {taking.message_id: taking for taking in takings}
+    for one in taken:
+        _note(tx, desk, one, by_id[one.message_id])
+    for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
+        reason = f"superseded by #{newer}"
+        if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
+            tx.run("supersedes", id=newer, older=workflow.id)
+
+
+def _note(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> None:
     fields = {"action": "taken", "workflow": taken.id, "state": str(taken.state)}
     tx.after_commit(
         lambda: log.info(
@@ -131,10 +151,3 @@ def _after_taking(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> 
         workflow = workflows.get(tx, taken.id)
         if workflow is not None:
             tell(tx, desk, Sort.NOTICE, wording.failed(workflow, taking.reason or ""))
-    if taken.state is not State.PENDING or not taking.thread_id:
-        return
-    older = workflows.select(tx, "overtaken", sender=taking.sender, thread_id=taking.thread_id, id=taken.id)
-    for workflow in older:
-        reason = f"superseded by #{taken.id}"
-        if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
-            tx.run("supersedes", id=taken.id, older=workflow.id)

@@ -26,13 +26,38 @@ CLOCK_SLACK = timedelta(minutes=1)
 def text_one(desk: Desk, gateway: Gateway) -> bool:
     """Hand the next part of the next text to the gateway; False when nothing is due."""
     with desk.database.transaction() as tx:
-        quiet = desk.policy.quiet_hours is not None and is_quiet(tx.now, desk.policy)
-        text = texts.claim_text(tx, desk.claim(), desk.policy.lease_seconds, quiet=quiet)
-        if text is None:
-            return False
-        if not text.wanted:
-            texts.text_failed(tx, text, status="unwanted")
-            return True
+        text = _claim(tx, desk, None)
+    if text is None:
+        return False
+    _text(desk, gateway, text)
+    return True
+
+
+def text_in_turn(desk: Desk, gateway: Gateway, urgent: bool) -> bool:
+    """Text one part after the other, the next one leased in the transaction that records the last; True: look again.
+
+    Only those that are urgent go out, or only those that are not.
+    """
+    with desk.database.transaction() as tx:
+        text = _claim(tx, desk, urgent)
+    looked = True
+    while text is not None:
+        text, looked = _text(desk, gateway, text, in_turn=True)
+    return not looked
+
+
+def _claim(tx: Transaction, desk: Desk, urgent: bool | None) -> Outgoing | None:
+    """Lease the next text that is wanted; those before it that are not any more are closed."""
+    quiet = desk.policy.quiet_hours is not None and is_quiet(tx.now, desk.policy)
+    while True:
+        text = texts.claim_text(tx, desk.claim(), desk.policy.lease_seconds, quiet=quiet, urgent=urgent)
+        if text is None or text.wanted:
+            return text
+        texts.text_failed(tx, text, status="unwanted")
+
+
+def _text(desk: Desk, gateway: Gateway, text: Outgoing, *, in_turn: bool = False) -> tuple[Outgoing | None, bool]:
+    """Hand a part to the gateway; returns the next text of its kind, and whether one was looked for."""
     part = text.parts[text.parts_sent]
     try:
         if text.in_doubt_since and _went_out(desk, gateway, part, text.in_doubt_since):
@@ -41,9 +66,13 @@ def text_one(desk: Desk, gateway: Gateway) -> bool:
             gateway_id = gateway.send(desk.policy.phone_number, part)
     except ServiceError as error:
         _record_failure(desk, text, error)
-    else:
-        _record_sent(desk, text, gateway_id)
-    return True
+        return None, False
+    in_turn = in_turn and not desk.wait(0)
+    with desk.database.transaction() as tx:
+        _record_sent(tx, desk, text, gateway_id)
+        following = _claim(tx, desk, text.urgent) if in_turn else None
+    log.info("text %d (%s): part %d of %d accepted", text.id, text.sort, text.parts_sent + 1, len(text.parts))
+    return following, in_turn
 
 
 def in_the_middle(desk: Desk) -> bool:
@@ -56,17 +85,15 @@ def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:
     return any(sent.text == part for sent in gateway.outgoing(desk.policy.phone_number, since - CLOCK_SLACK))
 
 
-def _record_sent(desk: Desk, text: Outgoing, gateway_id: str | None) -> None:
-    with desk.database.transaction() as tx:
-        recorded = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
-        if recorded is None:
-            return
-        if text.attempts:
-            tx.run("hasten_texts")
-        finished, now = recorded
-        if finished and text.workflow_id is not None:
-            _record_shown(tx, desk, text, gateway_id, now)
-    log.info("text %d (%s): part %d of %d accepted", text.id, text.sort, text.parts_sent + 1, len(text.parts))
+def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | None) -> None:
+    recorded = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
+    if recorded is None:
+        return
+    if text.attempts:
+        tx.run("hasten_texts")
+    finished, now = recorded
+    if finished and text.workflow_id is not None:
+        _record_shown(tx, desk, text, gateway_id, now)
 
 
 def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | None, now: datetime) -> None:

@@ -33,6 +33,9 @@ class Actor(StrEnum):
     TIMER = "timer"
 
 
+# Why a workflow failed when nobody can say whether its reply went out.
+OUTCOME_UNKNOWN = "outcome unknown"
+
 # A workflow that nobody has answered yet may be overtaken by a newer email of its thread, at any point.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.AI_GENERATING, State.USER_IGNORED, State.FAILED}),

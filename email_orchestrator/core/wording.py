@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ..errors import Trouble
+from .commands import Verb
 from .hours import show_time
 from .models import Workflow
 from .policy import Policy
 from .quoting import display_address, quote_line
-from .states import State
+from .states import OUTCOME_UNKNOWN, State
 
 MENU = (
     "Text 1 to send a draft, 2 <what to change> to rewrite it, 3 to leave it. With several waiting, name one: 1 #7. "
@@ -41,7 +42,9 @@ def rewriting(workflow: Workflow) -> str:
 
 
 def ignored(workflow: Workflow) -> str:
-    """Confirm that an email is left unanswered."""
+    """Confirm that an email is left, or a reply of unknown fate given up."""
+    if workflow.error == OUTCOME_UNKNOWN:
+        return f"Closed: {about(workflow)}. Whether its reply went out is not known."
     return f"Left unanswered: {about(workflow)}"
 
 
@@ -60,10 +63,11 @@ def what_to_change(workflow: Workflow) -> str:
     return f"What shall I change in #{workflow.id}? Text it now, for example: shorter and more friendly"
 
 
-def too_many_edits(workflow: Workflow, limit: int) -> str:
+def too_many_edits(workflow: Workflow) -> str:
     """Refuse another edit."""
     number = f"#{workflow.id}"
-    return f"{number} was rewritten {limit} times, that is the limit. 1 {number} sends it, 3 {number} leaves it."
+    times = f"{number} was rewritten {workflow.edit_iteration} times, that is the limit"
+    return f"{times}. 1 {number} sends it, 3 {number} leaves it."
 
 
 def not_shown_yet(workflow: Workflow) -> str:
@@ -74,12 +78,11 @@ def not_shown_yet(workflow: Workflow) -> str:
     )
 
 
-def answered_too_early(workflow: Workflow) -> str:
-    """Refuse an answer that was written before the draft it would approve was on its way."""
-    return (
-        f"Your text crossed with a newer draft of {about(workflow)}. "
-        f"If you mean the one you have now, text 1 #{workflow.id}."
-    )
+def answered_too_early(workflow: Workflow, verb: Verb) -> str:
+    """Refuse an answer that was written before the draft it would be for was on its way; repeat what it asked."""
+    again = {Verb.APPROVE: f"1 #{workflow.id}", Verb.IGNORE: f"3 #{workflow.id}", Verb.MORE: f"more #{workflow.id}"}
+    words = again.get(verb, f"2 #{workflow.id} <what to change>")
+    return f"Your text crossed with a newer draft of {about(workflow)}. If you mean the one you have now, text {words}."
 
 
 def unknown_number(number: int) -> str:
@@ -130,8 +133,9 @@ def not_acted_on(text: str) -> str:
 
 def failed_list(workflows: Sequence[Workflow]) -> str:
     """List workflows that failed, with the words to use."""
-    lines = ["Which one?", *(about(workflow) for workflow in workflows[:10])]
-    lines.append(f'Text "retry #{workflows[0].id}".')
+    doubt = " (may be out already)"
+    names = [about(one) + (doubt if one.error == OUTCOME_UNKNOWN else "") for one in workflows[:10]]
+    lines = ["Which one?", *names, f'Text "retry #{workflows[0].id}".']
     return "\n".join(lines)
 
 
@@ -153,11 +157,18 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
         case State.REPLY_SENT:
             sent_at = workflow.reply_sent_at or workflow.updated_at
             return f"{number} was already sent to {display_address(workflow.sender)} on {show_time(sent_at, policy)}."
+        case State.USER_IGNORED if workflow.error == OUTCOME_UNKNOWN:
+            return f"{number} was closed on {when}. Whether its reply went out before is not known."
         case State.USER_IGNORED:
             why = f" ({workflow.error})" if workflow.error else ""
             return f"{number} was closed on {when}{why}. Nothing was sent."
         case State.TIMEOUT:
             return f"{number} timed out on {when}. Nothing was sent."
+        case State.FAILED if workflow.error == OUTCOME_UNKNOWN:
+            return (
+                f"Whether the reply to {number} went out on {when} is not known. Look into Sent Mail, then text "
+                f'"retry {number}" to send it again or "3 {number}" to close it.'
+            )
         case State.FAILED:
             return f'{number} failed on {when}: {workflow.error}. Text "retry {number}" or "3 {number}".'
         case State.USER_APPROVED:
@@ -191,6 +202,16 @@ def outcome_unknown(workflow: Workflow) -> str:
         f'broke at the last moment. Look into Sent Mail, then text "retry #{workflow.id}" to send it again '
         f'or "3 #{workflow.id}" to close it.'
     )
+
+
+def changed_since(workflow: Workflow) -> str:
+    """Tell the owner that what would be sent is not what was approved."""
+    return f"⚠️ #{workflow.id} was not sent: it is no longer what you approved. It comes again as it would go out now."
+
+
+def not_texted(workflow: Workflow, reason: str) -> str:
+    """Tell the owner, by email, that a draft could not be texted once more."""
+    return f'⚠️ {about(workflow)} could not be texted again: {reason}. Text "again #{workflow.id}" to try once more.'
 
 
 def timed_out(workflow: Workflow) -> str:

@@ -176,7 +176,7 @@ WITH candidate AS (
        AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now() OR %(at_once)s)
        AND NOT EXISTS (SELECT FROM service_state s
                         WHERE s.key = 'mail_pause' AND (s.value ->> 'until')::timestamptz > now())
-     ORDER BY w.user_responded_at, w.id
+     ORDER BY w.approved_at, w.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED
 )
@@ -211,6 +211,11 @@ SELECT w.*, now() AS now FROM workflow_state w
  WHERE w.current_state = 'awaiting_user' OR (w.current_state = 'sms_sending' AND w.offered_at IS NOT NULL)
  ORDER BY w.id
 
+-- name: closed_meanwhile
+-- Drafts that stopped waiting after a moment without a word of the owner's.
+SELECT DISTINCT e.workflow_id FROM workflow_event e
+ WHERE e.at >= %(since)s AND e.from_state = 'awaiting_user' AND e.actor IN ('poll', 'timer')
+
 -- name: approved
 -- Approved replies that have not been handed to SMTP.
 SELECT w.*, now() AS now FROM workflow_state w
@@ -232,9 +237,11 @@ SELECT w.*, now() AS now FROM workflow_state w
  ORDER BY w.id FOR UPDATE SKIP LOCKED
 
 -- name: overdue_timeouts
--- Drafts that have waited for the last time, held until the end of the transaction.
+-- Drafts that have waited for the last time, held until the end of the transaction; none while the owner's texts have
+-- yet to be acted on.
 SELECT w.*, now() AS now FROM workflow_state w
  WHERE w.current_state = 'awaiting_user' AND w.timeout_at <= now()
+   AND NOT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL)
  ORDER BY w.id FOR UPDATE SKIP LOCKED
 
 -- name: reminded
@@ -379,6 +386,13 @@ SELECT i.*, now() AS now FROM sms_inbox i
                                             WHERE w.id = i.waits_for AND w.current_state = 'sms_sending'))
  ORDER BY i.id LIMIT 1
    FOR UPDATE OF i
+
+-- name: earlier_waits
+-- For which sending a text waits that came before this one.
+SELECT i.waits_for FROM sms_inbox i
+ WHERE i.processed_at IS NULL AND i.id < %(id)s
+   AND EXISTS (SELECT FROM workflow_state w WHERE w.id = i.waits_for AND w.current_state = 'sms_sending')
+ ORDER BY i.id LIMIT 1
 
 -- name: text_waits_for
 UPDATE sms_inbox SET waits_for = %(workflow_id)s WHERE id = %(id)s

@@ -1,18 +1,19 @@
 """What a person may do with a workflow; SMS, command line, API and web all come through here.
 
 Each action works in the caller's transaction and raises WrongState, with a sentence that says what happened instead,
-when the workflow is not in a state for it or somebody else was first.
+when the workflow is not in a state for it or somebody else was first. `said_at` is when the owner texted it: only a
+person who is awake and texting makes what follows an answer, which goes out at any hour.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..core import notification, wording
 from ..core.models import Workflow
 from ..core.reply_headers import new_message_id
-from ..core.states import Actor, State, may_follow
+from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
 from ..errors import NotFound, WrongState
 from ..store import emails, memory, texts, workflows
 from ..store.connection import Transaction
@@ -41,7 +42,15 @@ def find(tx: Transaction, name: str) -> Workflow:
     return held
 
 
-def approve(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, delay: float = 0) -> None:
+def approve(
+    tx: Transaction,
+    desk: Desk,
+    workflow: Workflow,
+    actor: Actor,
+    *,
+    delay: float = 0,
+    said_at: datetime | None = None,
+) -> None:
     """Approve a workflow's current draft: fingerprint what will be sent, and give the reply its Message-ID.
 
     The reply is due for sending `delay` seconds later.
@@ -55,8 +64,8 @@ def approve(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, delay
         workflow,
         State.USER_APPROVED,
         actor,
+        said_at=said_at,
         user_command="approve",
-        user_responded_at=tx.now,
         approved_at=tx.now,
         approved_hash=write_letter(workflow, email, desk.policy).fingerprint,
         reply_message_id=new_message_id(f"{workflow.id}.{workflow.revision}.{desk.token()}", desk.policy.email_address),
@@ -67,21 +76,26 @@ def approve(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, delay
     )
 
 
-def edit(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, instructions: str) -> None:
+def edit(
+    tx: Transaction,
+    desk: Desk,
+    workflow: Workflow,
+    actor: Actor,
+    instructions: str,
+    *,
+    said_at: datetime | None = None,
+) -> None:
     """Have a draft rewritten; raises WrongState also when it was rewritten as often as is allowed."""
     if workflow.state is State.AWAITING_USER and workflow.edit_iteration >= desk.policy.max_edit_iterations:
-        raise WrongState(
-            f"#{workflow.id} was rewritten {workflow.edit_iteration} times, that is the limit: "
-            "the draft stays as it is, approve it or leave it."
-        )
+        raise WrongState(wording.too_many_edits(workflow))
     _move(
         tx,
         desk,
         workflow,
         State.USER_EDIT_REQUESTED,
         actor,
+        said_at=said_at,
         user_command="edit",
-        user_responded_at=tx.now,
         user_edit_instructions=instructions,
         edit_iteration=workflow.edit_iteration + 1,
         retry_count=0,
@@ -91,7 +105,9 @@ def edit(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, instruct
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "edit"))
 
 
-def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+def ignore(
+    tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None
+) -> None:
     """Leave an email unanswered, or give up a workflow that failed."""
     _move(
         tx,
@@ -99,10 +115,11 @@ def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> Non
         workflow,
         State.USER_IGNORED,
         actor,
+        said_at=said_at,
         reason="left by the owner",
         user_command="ignore",
-        user_responded_at=tx.now,
-        error_message=None,
+        # Where it is not known whether the reply went out, closing does not make it known.
+        error_message=workflow.error if workflow.error == OUTCOME_UNKNOWN else None,
     )
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "ignore"))
 
@@ -112,9 +129,12 @@ def time_out(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> N
     _move(tx, desk, workflow, State.TIMEOUT, actor)
 
 
-def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
-    """Take an approval back while the reply has not been handed to SMTP."""
-    if workflow.send_started_at is not None:
+def undo(
+    tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None
+) -> None:
+    """Take an approval back while the reply has not been handed to SMTP, now or ever; its clocks start anew."""
+    events = workflows.events(tx, workflow.id)
+    if workflow.send_started_at is not None or any(event.reason == OUTCOME_UNKNOWN for event in events):
         raise refusal(tx, desk, workflow)
     _move(
         tx,
@@ -122,20 +142,24 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
         workflow,
         State.AWAITING_USER,
         actor,
+        said_at=said_at,
         only_from=State.USER_APPROVED,
         reason="taken back by the owner",
         approved_hash=None,
         reply_message_id=None,
         next_attempt_at=None,
         retry_count=0,
+        remind_at=tx.now + timedelta(seconds=desk.policy.response_timeout),
+        timeout_at=tx.now + timedelta(seconds=desk.policy.final_timeout),
     )
 
 
-def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+def retry(
+    tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None
+) -> None:
     """Let a failed workflow go on at the step that failed, its attempts counted anew."""
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
-    _check_texts_are_kept(workflow)
     # A row of the first design may have failed in any state.
     start = State.SMS_SENDING if workflow.revision else State.AI_GENERATING
     goes_on = RETRY_FROM.get(workflow.previous_state or State.PENDING, start)
@@ -145,38 +169,45 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None
         workflow,
         goes_on,
         actor,
+        said_at=said_at,
         reason="tried again by the owner",
         retry_count=0,
         next_attempt_at=None,
         send_started_at=None,
         error_message=None,
-        user_responded_at=tx.now,
         **({"offered_at": None} if goes_on is State.SMS_SENDING else {}),
     )
     resume_mail(tx, desk)
     if goes_on is State.SMS_SENDING:
-        _offer_again(tx, desk, workflow, offer_note(workflow))
+        _offer_current(tx, desk, workflow, offer_note(workflow))
 
 
-def offer_again(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
+def offer_again(
+    tx: Transaction,
+    desk: Desk,
+    workflow: Workflow,
+    actor: Actor,
+    *,
+    note: str = "Once more",
+    said_at: datetime | None = None,
+) -> None:
     """Text a draft once more; one that timed out waits again, and an answer from before does not count for it."""
     if workflow.state is State.TIMEOUT:
-        _check_texts_are_kept(workflow)
         _move(
             tx,
             desk,
             workflow,
             State.AWAITING_USER,
             actor,
+            said_at=said_at,
             reason="asked for again by the owner",
             offered_at=None,
             remind_at=None,
             timeout_at=None,
-            user_responded_at=tx.now,
         )
     elif workflow.state is not State.AWAITING_USER:
         raise refusal(tx, desk, workflow)
-    _offer_again(tx, desk, workflow, "Once more")
+    _offer_current(tx, desk, workflow, note, said_at)
 
 
 def show_more(tx: Transaction, desk: Desk, workflow: Workflow, *, urgent: bool) -> None:
@@ -200,10 +231,12 @@ def _check_texts_are_kept(workflow: Workflow) -> None:
         raise WrongState(wording.texts_cleared(workflow))
 
 
-def _offer_again(tx: Transaction, desk: Desk, workflow: Workflow, note: str) -> None:
+def _offer_current(
+    tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None
+) -> None:
     current = workflows.get(tx, workflow.id)
     if current is not None:
-        offer(tx, desk, current, note)
+        offer(tx, desk, current, note, said_at=said_at)
 
 
 def _move(
@@ -213,10 +246,13 @@ def _move(
     state: State,
     actor: Actor,
     *,
+    said_at: datetime | None = None,
     only_from: State | None = None,
     reason: str | None = None,
     **changes: Any,
 ) -> None:
+    if said_at is not None:
+        changes["user_responded_at"] = said_at
     allowed = may_follow(workflow.state, state) and only_from in (None, workflow.state)
     if not allowed or not advance(tx, desk, workflow, state, actor=actor, reason=reason, **changes):
         raise refusal(tx, desk, workflow)

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from ..core import wording
 from ..core.commands import Command, Verb, parse_command
-from ..core.hours import CONVERSATION
+from ..core.hours import is_answer
 from ..core.models import InboundText, Workflow
-from ..core.states import Actor, State
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import DatabaseUnavailable, WrongState
 from ..store import texts, workflows
 from ..store.connection import Transaction
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # Commands that need a draft the owner has; the others find their workflow in other ways.
 ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
+# What these mean depends on the texts before them.
+DEPEND_ON_WHAT_WAS_SAID = (Verb.UNDO, Verb.NUMBER, Verb.UNCLEAR)
 
 
 class StillSending(Exception):
@@ -39,13 +41,13 @@ def answer_one(desk: Desk) -> bool:
             received = texts.next_text(tx)
             if received is None:
                 return False
-            try:
-                outcome = Conversation(tx, desk, received).act()
-                tx.run("text_done", id=received.id, outcome=outcome)
-            except StillSending as waiting:
-                tx.run("text_waits_for", id=received.id, workflow_id=waiting.workflow_id)
-                outcome = f"waits for #{waiting.workflow_id}"
+            outcome = Conversation(tx, desk, received).act()
+            tx.run("text_done", id=received.id, outcome=outcome)
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
+    except StillSending as waiting:
+        # In a transaction of its own: whatever the text was about to do or to end is undone.
+        with desk.database.transaction() as tx:
+            tx.run("text_waits_for", id=received.id if received else 0, workflow_id=waiting.workflow_id)
     except DatabaseUnavailable:
         raise
     except Exception:
@@ -71,16 +73,21 @@ class Conversation:
         self.tx = tx
         self.desk = desk
         self.text: InboundText = received.text
+        # A phone's clock may be fast, but nobody texts in the future.
+        self.said_at = min(received.text.received_at, received.now)
         # A text that was fetched hours later is not part of a conversation any more.
-        self.fresh = received.now - received.text.received_at < CONVERSATION
+        self.fresh = is_answer(received.now, self.said_at)
+        self._id = received.id
 
     def act(self) -> str:
         """Do what the text asks, and queue the answer; returns what was done in a few words."""
         command = parse_command(self.text.text)
         question = asking.open_question(self.tx)
         asking.close_question(self.tx, question)
+        if command.verb in DEPEND_ON_WHAT_WAS_SAID:
+            self._keep_order()
         if question is not None:
-            command = asking.complete(question, command, self.text.text)
+            command = asking.complete(question, command)
         try:
             return self._dispatch(command)
         except WrongState as refusal:
@@ -118,10 +125,11 @@ class Conversation:
         if workflow.state is State.SMS_SENDING and self._answers(workflow):
             raise StillSending(workflow.id)
         if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
-            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS)
+            note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
+            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
             return f"{command.verb}: #{workflow.id} offered again"
         if workflow.state is State.AWAITING_USER and not self._answers(workflow):
-            self.say(wording.answered_too_early(workflow))
+            self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
         match command.verb:
             case Verb.APPROVE:
@@ -129,7 +137,7 @@ class Conversation:
             case Verb.EDIT:
                 self._edit(workflow, command)
             case Verb.IGNORE:
-                actions.ignore(self.tx, self.desk, workflow, Actor.SMS)
+                actions.ignore(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
                 self._confirm(wording.ignored(workflow))
             case _:
                 self._more(workflow)
@@ -145,7 +153,9 @@ class Conversation:
         offered = workflows.select(self.tx, "offered")
         # A draft that was handed over after the owner wrote cannot be the one that is meant.
         known = [workflow for workflow in offered if self._answers(workflow)]
-        if len(known) == 1 or (not known and len(offered) == 1):
+        # One that waited when the owner wrote, and was closed by a clock or a newer email since, may be meant as well.
+        closed = self.tx.rows("closed_meanwhile", since=_second(self.text.received_at))
+        if not closed and (len(known) == 1 or (not known and len(offered) == 1)):
             return workflows.hold(self.tx, (known or offered)[0].id)
         if offered:
             asking.ask_which(self.tx, command)
@@ -155,14 +165,20 @@ class Conversation:
         return None
 
     def _answers(self, workflow: Workflow) -> bool:
-        """Say whether the owner can have seen the current draft when writing; both clocks count whole seconds."""
-        return workflow.offered_at is not None and _second(self.text.received_at) >= _second(workflow.offered_at)
+        """Say whether the owner can have seen the current draft when writing, and has said nothing later since.
+
+        Both clocks count whole seconds.
+        """
+        written = _second(self.text.received_at)
+        if workflow.offered_at is None or written < _second(workflow.offered_at):
+            return False
+        return workflow.responded_at is None or written >= _second(workflow.responded_at)
 
     def _approve(self, workflow: Workflow) -> None:
         if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
             raise WrongState(wording.not_shown_yet(workflow))
         delay = self.desk.policy.send_delay
-        actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay)
+        actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
         if delay:
             self._confirm(wording.sending_soon(workflow, delay))
 
@@ -171,7 +187,7 @@ class Conversation:
             asking.ask_what(self.tx, workflow)
             self.say(wording.what_to_change(workflow))
             return
-        actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words)
+        actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words, said_at=self.said_at)
         self._confirm(wording.rewriting(workflow))
 
     def _more(self, workflow: Workflow) -> None:
@@ -191,22 +207,22 @@ class Conversation:
             return "undo: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or approved[0].id))
         if workflow is not None:
-            actions.undo(self.tx, self.desk, workflow, Actor.SMS)
+            actions.undo(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self.say(wording.undone(workflow))
         return "undo"
 
     def _retry(self, command: Command) -> str:
+        if command.workflow_id is None and actions.resume_mail(self.tx, self.desk):
+            self.say(wording.mail_resumed())
+            return "retry: mail resumed"
         failed = workflows.select(self.tx, "failed")
-        if command.workflow_id is None and len(failed) != 1:
-            if failed:
-                self.say(wording.failed_list(failed))
-            else:
-                resumed = actions.resume_mail(self.tx, self.desk)
-                self.say(wording.mail_resumed() if resumed else wording.nothing_to("try again"))
+        # What may be out already is sent again only by its name.
+        if command.workflow_id is None and (len(failed) != 1 or failed[0].error == OUTCOME_UNKNOWN):
+            self.say(wording.failed_list(failed) if failed else wording.nothing_to("try again"))
             return "retry: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or failed[0].id))
         if workflow is not None:
-            actions.retry(self.tx, self.desk, workflow, Actor.SMS)
+            actions.retry(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self._confirm(wording.trying_again(workflow))
         return "retry"
 
@@ -221,8 +237,14 @@ class Conversation:
             return "again: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or offered[0].id))
         if workflow is not None:
-            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS)
+            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
         return "again"
+
+    def _keep_order(self) -> None:
+        """Wait with this text while an earlier one waits for a sending to be recorded."""
+        earlier = self.tx.row("earlier_waits", id=self._id)
+        if earlier is not None:
+            raise StillSending(earlier["waits_for"])
 
     def _named(self, command: Command) -> Workflow | None:
         workflow = workflows.hold(self.tx, command.workflow_id or 0)

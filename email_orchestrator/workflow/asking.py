@@ -49,11 +49,11 @@ def close_question(tx: Transaction, question: dict[str, Any] | None) -> None:
         memory.forget(tx, memory.DIALOGUE)
 
 
-def complete(question: dict[str, Any], command: Command, text: str) -> Command:
+def complete(question: dict[str, Any], command: Command) -> Command:
     """Make one command of an open question and the text that followed it; a text of another kind stands for itself."""
     verb = Verb(question["verb"])
     if "workflow" in question and command.verb is Verb.UNCLEAR:
-        return Command(verb, question["workflow"], text.strip())
+        return Command(verb, question["workflow"], command.words)
     if "workflow" not in question and command.verb is Verb.NUMBER:
         return replace(command, verb=verb, words=question["words"])
     return command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -106,8 +107,19 @@ def tell(
     tx.after_commit(lambda: desk.wake(Room.TEXTING if channel == "sms" else Room.REPLYING))
 
 
-def offer(tx: Transaction, desk: Desk, workflow: Workflow, note: str = "", sort: texts.Sort = texts.Sort.OFFER) -> None:
-    """Have a workflow's current draft texted to the owner once the transaction is committed."""
+def offer(
+    tx: Transaction,
+    desk: Desk,
+    workflow: Workflow,
+    note: str = "",
+    *,
+    sort: texts.Sort = texts.Sort.OFFER,
+    said_at: datetime | None = None,
+) -> None:
+    """Have a workflow's current draft texted to the owner once the transaction is committed.
+
+    `said_at` is when the owner texted what this answers, if it is not what was last said of the workflow.
+    """
     composed = notification.compose_offer(
         notification.Offer(
             workflow_id=workflow.id,
@@ -124,7 +136,7 @@ def offer(tx: Transaction, desk: Desk, workflow: Workflow, note: str = "", sort:
         tx,
         sort,
         composed,
-        urgent=is_answer(tx.now, workflow.responded_at),
+        urgent=is_answer(tx.now, said_at or workflow.responded_at),
         workflow_id=workflow.id,
         revision=workflow.revision,
     )

@@ -24,7 +24,7 @@ def check_timeouts(desk: Desk) -> bool:
         # In quiet hours reminders gather, to be one text in the morning.
         due = [] if is_quiet(tx.now, desk.policy) else workflows.select(tx, "overdue_reminders")
         if len(due) == 1:
-            offer(tx, desk, due[0], "Reminder", Sort.REMINDER)
+            offer(tx, desk, due[0], "Reminder", sort=Sort.REMINDER)
         elif due:
             tell(tx, desk, Sort.NOTICE, wording.reminder(due))
         if due:

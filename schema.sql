@@ -128,10 +128,10 @@ CREATE INDEX IF NOT EXISTS idx_workflow_drafting ON workflow_state ((current_sta
 CREATE INDEX IF NOT EXISTS idx_workflow_replying ON workflow_state (user_responded_at, id)
     WHERE current_state = 'user_approved';
 CREATE INDEX IF NOT EXISTS idx_workflow_waiting ON workflow_state (remind_at) WHERE current_state = 'awaiting_user';
-CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (email_from, thread_id)
+CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (thread_id)
     WHERE current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                             'user_edit_requested');
-CREATE INDEX IF NOT EXISTS idx_workflow_replied ON workflow_state (email_from, reply_sent_at)
+CREATE INDEX IF NOT EXISTS idx_workflow_replied ON workflow_state (lower(email_from), reply_sent_at)
     WHERE reply_sent_at IS NOT NULL;
 -- By when they came in, which never changes: a row enters this index once, when it is finished.
 CREATE INDEX IF NOT EXISTS idx_workflow_texts ON workflow_state (created_at)

@@ -29,11 +29,13 @@ from .workflow.desk import Desk, Room
 log = logging.getLogger(__name__)
 
 # SIGTERM to exit takes at most ten seconds, of which the workers and the web server may use this many.
-TIME_TO_FINISH = 6.0
+TIME_TO_STOP = 9.0
 TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
+REPLYING = "replying"
+FETCH_MISSED = "fetch missed texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,57 +48,80 @@ class House:
     staff: Staff
     outage: Outage
     vitals: Vitals
-    stop: threading.Event
+    stop: StopSign
+
+
+class StopSign(threading.Event):
+    """Set when the process is told to stop, and remembers when that was."""
+
+    at = 0.0
+
+    def put_up(self, *_: object) -> None:
+        """Tell the process to stop; fit for a signal handler."""
+        self.at = time.monotonic()
+        self.set()
 
 
 def run(settings: Settings, dsn: str) -> None:
     """Run until SIGTERM or SIGINT; raises SchemaMismatch when the database is not prepared for this program."""
-    stop = threading.Event()
+    stop = StopSign()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, stop.put_up)
     # A terminal that goes away is no reason to end; there is nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    database = wiring.make_database(dsn)
-    outage = Outage()
-    if not _wait_for_schema(database, outage, stop):
-        return
-    vitals = Vitals()
-    house = _furnish(settings, database, outage, vitals, stop)
+    house = _furnish(settings, wiring.make_database(dsn), stop)
     with _web_server(house) as server:
-        vitals.thread("web", server.alive)
-        house.staff.start()
-        systemd.notify("READY=1")
-        fields = {"action": "ready", "port": server.port}
-        log.info("ready on %s:%d", settings.host, server.port, extra={"fields": fields})
-        timetable = _timetable(house)
-        timetable.run_all()
-        _loop(house, timetable)
+        house.vitals.thread("web", server.alive)
+        if _wait_for_schema(house):
+            _work(house, server.port)
         systemd.notify("STOPPING=1")
         log.info("stopping", extra={"fields": {"action": "stopping"}})
     _close(house)
 
 
-def _wait_for_schema(database: Database, outage: Outage, stop: threading.Event) -> bool:
+def _work(house: House, port: int) -> None:
+    timetable = _timetable(house)
+    _catch_up(house, timetable)
+    house.staff.start()
+    systemd.notify("READY=1")
+    fields = {"action": "ready", "port": port}
+    log.info("ready on %s:%d", house.settings.host, port, extra={"fields": fields})
+    timetable.run_all()
+    _loop(house, timetable)
+
+
+def _wait_for_schema(house: House) -> bool:
     """Check the schema, as soon as there is a database; False when the stop came first."""
-    while not stop.is_set():
+    while not house.stop.is_set():
+        house.vitals.turned()
         try:
-            schema.check(database)
-            with database.transaction() as tx:
+            schema.check(house.desk.database)
+            with house.desk.database.transaction() as tx:
                 # What only a person could mend may have been mended before this start.
                 pause = memory.recall(tx, memory.MAIL_PAUSE)
                 if pause is not None and pause["trouble"] == Trouble.CREDENTIALS:
                     memory.forget(tx, memory.MAIL_PAUSE)
         except DatabaseUnavailable as error:
-            outage.noticed(error)
-            stop.wait(WAIT_FOR_DATABASE)
+            house.outage.noticed(error)
+            house.stop.wait(WAIT_FOR_DATABASE)
         else:
-            outage.over()
+            house.outage.over()
             return True
     return False
 
 
-def _furnish(settings: Settings, database: Database, outage: Outage, vitals: Vitals, stop: threading.Event) -> House:
-    staff = Staff()
+def _catch_up(house: House, timetable: Timetable) -> None:
+    """Act on what the owner texted while nothing ran, before anything is sent: it may have been an undo."""
+    timetable.run(FETCH_MISSED)
+    try:
+        while answering.answer_one(house.desk):
+            pass
+    except DatabaseUnavailable as error:
+        house.outage.noticed(error)
+
+
+def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
+    staff, outage, vitals = Staff(), Outage(), Vitals()
     reports: SimpleQueue[feedback.Report] = SimpleQueue()
     desk = wiring.make_desk(settings, database, wake=staff.wake, stop=stop, reports=reports)
     clients = wiring.make_clients(settings, vitals.called)
@@ -114,7 +139,7 @@ def _furnish(settings: Settings, database: Database, outage: Outage, vitals: Vit
     # A gateway may take half a minute for a draft's text, and an answer must not wait for that.
     for name, urgent in (("texting", False), ("answering by text", True)):
         hire(name, staff.bell(Room.TEXTING), partial(texting.text_in_turn, desk, clients.gateway, urgent))
-    hire("replying", staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
+    hire(REPLYING, staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
     hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_one(desk))
     hire("feedback", staff.bell("feedback"), lambda: feedback.report(database, clients.generator, reports, REST), 0.0)
     return House(settings, desk, clients, staff, outage, vitals, stop)
@@ -154,7 +179,7 @@ def _timetable(house: House) -> Timetable:
     timetable.every(settings.poll_interval, "poll", lambda: intake.poll(desk, clients.monitor))
     timetable.every(
         settings.sms_reconcile_interval,
-        "fetch missed texts",
+        FETCH_MISSED,
         lambda: receiving.fetch_missed_texts(desk, clients.gateway),
     )
     timetable.every(settings.timeout_check_interval, "check timeouts", lambda: upkeep.check_timeouts(desk))
@@ -177,8 +202,9 @@ def _loop(house: House, timetable: Timetable) -> None:
 
 def _close(house: House) -> None:
     """Let the workers finish what they have in hand, and give back what they cannot."""
-    late = house.staff.stop(TIME_TO_FINISH)
-    house.clients.mailer.close()
+    late = house.staff.stop(max(1.0, house.stop.at + TIME_TO_STOP - time.monotonic()))
+    if REPLYING not in late:
+        house.clients.mailer.close()
     try:
         with house.desk.database.transaction() as tx:
             tx.run("release_claims", holder=house.desk.name + "/")

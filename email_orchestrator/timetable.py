@@ -36,6 +36,12 @@ class Timetable:
         for job in self._jobs:
             job.entry.run()  # type: ignore[no-untyped-call]
 
+    def run(self, name: str) -> None:
+        """Do the action of that name now."""
+        for job in self._jobs:
+            if job.__name__ == name:
+                job.entry.run()  # type: ignore[no-untyped-call]
+
     def turn(self) -> float:
         """Do what is due, and return how many seconds there are until something will be.
 

@@ -109,7 +109,8 @@ class Worker:
 
     def join(self, seconds: float) -> bool:
         """Wait for the thread to end; False when it has not after some seconds."""
-        self._thread.join(max(0.0, seconds))
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..core.states import Actor, State
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import OrchestratorError, WrongState
 from . import common
 
@@ -148,7 +148,6 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
     from ..core.wording import what_happened
     from ..errors import Kind, ServiceError
     from ..store import memory, workflows
-    from ..workflow.replying import UNKNOWN
 
     with desk.database.transaction() as tx:
         workflow = workflows.get(tx, workflow_id)
@@ -158,7 +157,7 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
     match workflow.state:
         case State.REPLY_SENT:
             return f"Sent to {workflow.sender} (#{workflow_id})."
-        case State.FAILED if workflow.error == UNKNOWN:
+        case State.FAILED if workflow.error == OUTCOME_UNKNOWN:
             raise OrchestratorError(
                 f"#{workflow_id} may or may not have been sent, look into Sent Mail: `retry {workflow_id}` sends it "
                 f"again with the same Message-ID, `ignore {workflow_id}` closes it."

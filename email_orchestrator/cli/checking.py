@@ -69,8 +69,8 @@ def _report(findings: list[dict[str, str]]) -> dict[str, Any]:
 
 def _print(name: str, status: str, message: str, mend: str) -> None:
     mark = click.style(f"{status:<8}", fg=COLOURS.get(status, "red"), bold=status != "ok")
-    more = f". {mend}" if mend else ""
-    click.echo(f"{mark}{name:<20}{message.rstrip('.')}{more}")
+    end = "" if message.endswith((".", "?", "!")) or not mend else "."
+    click.echo(f"{mark}{name:<20}{message}{end} {mend}".rstrip())
 
 
 COMMANDS = (check,)

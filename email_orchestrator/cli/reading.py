@@ -77,6 +77,8 @@ def status(env_file: Path | None, json_output: bool) -> None:
     else:
         for name, value in output.flatten(summary):
             click.echo(f"{name:<40} {value}")
+        if summary["older_emails_left_alone"]:
+            click.echo("Older emails are left alone; `email-orchestrator poll --lookback HOURS` takes them up.")
 
 
 COMMANDS = (list_command, show, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ from .watching import Observer, nobody, watched
 NAME = "SMS Gateway"
 PAGE_SIZE = 100  # the most the gateway gives
 MAX_PAGES = 20
+# The history is read by those who must not wait long: the main loop, and a text whose fate is to be found out.
+HISTORY_SECONDS = 5.0
 
 
 class SmsGateway:
@@ -82,9 +85,13 @@ class SmsGateway:
 
         The numbers in it are in whatever form the network used, so its own `phone_number` filter would hide some.
         """
+        deadline = time.monotonic() + HISTORY_SECONDS
         for page in range(1, MAX_PAGES + 1):
             answer = self._service.call(
-                "GET", "/sms/history", params={"page": page, "page_size": PAGE_SIZE, "direction": direction}
+                "GET",
+                "/sms/history",
+                params={"page": page, "page_size": PAGE_SIZE, "direction": direction},
+                timeout=max(0.1, deadline - time.monotonic()),
             )
             messages = answer.get("messages")
             if not isinstance(messages, list):

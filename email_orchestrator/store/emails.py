@@ -79,8 +79,8 @@ def count_older(tx: Transaction, since: datetime) -> int:
 
 
 def count_replies(tx: Transaction, senders: Sequence[str], since: datetime) -> dict[str, int]:
-    """Count the replies that went to some senders since a moment; who got none is not in the answer."""
-    rows = tx.rows("replies_to_senders", senders=list(senders), since=since)
+    """Count the replies that went to some senders since a moment, by sender in lower case, leaving out who got none."""
+    rows = tx.rows("replies_to_senders", senders=[sender.lower() for sender in senders], since=since)
     return {row["sender"]: int(row["count"]) for row in rows}
 
 

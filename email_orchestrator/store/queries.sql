@@ -60,9 +60,11 @@ WITH given AS (
 SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
 -- name: overtaken
--- Workflows that emails just taken make pointless, being of the same sender and thread.
+-- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier.
 SELECT n.id AS newer, w.* FROM workflow_state n
-  JOIN workflow_state w ON w.email_from = n.email_from AND w.thread_id = n.thread_id AND w.id < n.id
+  JOIN processed_emails pn ON pn.message_id = n.message_id
+  JOIN workflow_state w ON w.thread_id = n.thread_id AND lower(w.email_from) = lower(n.email_from) AND w.id < n.id
+  JOIN processed_emails pw ON pw.message_id = w.message_id AND pw.received_at <= pn.received_at
  WHERE n.id = ANY (%(ids)s) AND n.thread_id <> ''
    AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                            'user_edit_requested')
@@ -73,10 +75,10 @@ SELECT n.id AS newer, w.* FROM workflow_state n
 UPDATE workflow_state SET supersedes = %(older)s WHERE id = %(id)s
 
 -- name: replies_to_senders
--- How many replies each of some senders got since a moment.
-SELECT email_from AS sender, count(*) AS count FROM workflow_state
- WHERE email_from = ANY (%(senders)s::text[]) AND reply_sent_at >= %(since)s
- GROUP BY email_from
+-- How many replies each of some senders, in lower case, got since a moment.
+SELECT lower(email_from) AS sender, count(*) AS count FROM workflow_state
+ WHERE lower(email_from) = ANY (%(senders)s::text[]) AND reply_sent_at >= %(since)s
+ GROUP BY lower(email_from)
 
 -- name: email
 -- An email as the Email Monitor holds it now.
@@ -275,21 +277,27 @@ INSERT INTO sms_outbox (workflow_id, revision, kind, channel, urgent, parts, hid
 VALUES (%(workflow_id)s, %(revision)s, %(kind)s, %(channel)s, %(urgent)s, %(parts)s, %(hidden)s)
 RETURNING id
 
+-- name: text_turn
+-- Let the leases of texts follow one another, so that no two begin at once.
+SELECT pg_advisory_xact_lock(7003120)
+
 -- name: claim_text
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
 -- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
--- about a draft that no longer waits comes back as not wanted.
+-- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, and only
+-- while it is fresh.
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
      WHERE o.status = 'queued' AND o.channel = 'sms'
        AND (%(urgent)s::boolean IS NULL OR o.urgent = %(urgent)s)
-       AND (o.urgent OR o.parts_sent > 0 OR NOT %(quiet)s)
+       AND (NOT %(quiet)s
+            OR ((o.urgent OR o.parts_sent > 0) AND o.created_at > now() - make_interval(secs => %(fresh)s)))
        AND (o.claimed_until IS NULL OR o.claimed_until < now())
        AND o.next_attempt_at <= now()
        AND NOT EXISTS (SELECT FROM sms_outbox b
                         WHERE b.status = 'queued' AND b.channel = 'sms' AND b.urgent = o.urgent AND b.id <> o.id
                           AND (b.parts_sent > 0 OR b.claimed_until IS NOT NULL)
-                          AND (b.parts_sent > 0 OR b.claimed_until >= now()))
+                          AND (b.parts_sent > 0 AND (b.id < o.id OR o.parts_sent = 0) OR b.claimed_until >= now()))
      ORDER BY o.urgent DESC, o.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED
@@ -299,7 +307,7 @@ WITH candidate AS (
            in_doubt_since = coalesce(o.in_doubt_since, now())
       FROM candidate c WHERE o.id = c.id
     RETURNING o.id, o.workflow_id, o.revision, o.kind, o.urgent, o.parts, o.parts_sent, o.hidden_chars, o.attempts,
-              o.created_at, c.in_doubt_since, now() AS now
+              o.in_doubt_since AS attempt_at, c.in_doubt_since IS NOT NULL AS in_doubt
 ), offered AS (
     UPDATE workflow_state w SET offered_at = now()
       FROM claimed c
@@ -309,6 +317,14 @@ WITH candidate AS (
 SELECT c.*, c.kind IN ('answer', 'notice') OR coalesce(w.draft_revision = c.revision
             AND w.current_state IN ('sms_sending', 'awaiting_user'), false) AS wanted
   FROM claimed c LEFT JOIN workflow_state w ON w.id = c.workflow_id
+
+-- name: begin_anew
+UPDATE sms_outbox SET in_doubt_since = now() WHERE id = %(id)s AND claimed_by = %(claim)s
+
+-- name: offered_anew
+-- A draft whose handing over came to nothing is handed over now; one that the owner has had for long is left alone.
+UPDATE workflow_state SET offered_at = now()
+ WHERE id = %(id)s AND draft_revision = %(revision)s AND offered_at = %(at)s
 
 -- name: begun_texts
 -- Texts in the midst of their parts that are due within some seconds.
@@ -327,8 +343,8 @@ UPDATE sms_outbox o
  WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
 RETURNING o.status, now() AS now
 
--- name: text_failed
--- Record that the part in hand did not go out: it is due again after a delay, or goes another way, or never.
+-- name: settle_text
+-- End a lease on a text whose part in hand was not accepted: it is due again after a delay, goes another way, or never.
 UPDATE sms_outbox
    SET attempts = %(attempts)s, in_doubt_since = CASE WHEN %(in_doubt)s THEN in_doubt_since END, claimed_by = NULL,
        claimed_until = NULL, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
@@ -336,8 +352,9 @@ UPDATE sms_outbox
  WHERE id = %(id)s AND claimed_by = %(claim)s
 
 -- name: not_offered_after_all
--- A draft whose first part was certainly refused was not handed over.
-UPDATE workflow_state SET offered_at = NULL WHERE id = %(id)s AND draft_revision = %(revision)s
+-- A draft whose first part was certainly refused was not handed over by that attempt.
+UPDATE workflow_state SET offered_at = NULL
+ WHERE id = %(id)s AND draft_revision = %(revision)s AND offered_at = %(at)s
 
 -- name: hasten_texts
 -- The gateway works again: what waits for another try is due now.
@@ -361,12 +378,14 @@ WITH candidate AS (
     SELECT id FROM sms_outbox
      WHERE status = 'queued' AND channel = 'email' AND next_attempt_at <= now()
        AND (claimed_until IS NULL OR claimed_until < now())
+       AND NOT EXISTS (SELECT FROM service_state s
+                        WHERE s.key = 'mail_pause' AND (s.value ->> 'until')::timestamptz > now())
      ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE sms_outbox o SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s)
   FROM candidate c WHERE o.id = c.id
 RETURNING o.id, o.workflow_id, o.revision, o.kind, o.urgent, o.parts, o.parts_sent, o.hidden_chars, o.attempts,
-          o.created_at, o.in_doubt_since, now() AS now
+          now() AS attempt_at, false AS in_doubt, true AS wanted
 
 -- Inbox -------------------------------------------------------------------------------------------------------------
 

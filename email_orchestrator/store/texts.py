@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from ..core.hours import CONVERSATION
 from ..core.models import Composed, InboundText
 from .connection import Row, Transaction
 
@@ -24,8 +25,8 @@ class Sort(StrEnum):
 class Outgoing:
     """A leased text of the outbox; the part in hand is `parts[parts_sent]`.
 
-    `in_doubt_since` is set when an earlier attempt at this part may have reached the gateway; `wanted` is False when
-    the draft it is about no longer waits for the owner.
+    `attempt_at` is when the attempt at this part began, `in_doubt` says that it began before this lease and may have
+    reached the gateway; `wanted` is False when the draft it is about no longer waits for the owner.
     """
 
     id: int
@@ -37,11 +38,10 @@ class Outgoing:
     parts_sent: int
     hidden_chars: int
     attempts: int
-    created_at: datetime
-    in_doubt_since: datetime | None
+    attempt_at: datetime
+    in_doubt: bool
     wanted: bool
     claim: str
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool, urgent: 
 
     In quiet hours only answers and what has begun go out.
     """
-    row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet, urgent=urgent)
+    tx.run("text_turn")
+    row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet, urgent=urgent, fresh=CONVERSATION.total_seconds())
     return _outgoing(row, claim) if row else None
 
 
@@ -89,6 +90,13 @@ def claim_email_notice(tx: Transaction, claim: str, lease: int) -> Outgoing | No
     """Lease the next text that has to go by email, for `lease` seconds."""
     row = tx.row("claim_email_notice", claim=claim, lease=lease)
     return _outgoing(row, claim) if row else None
+
+
+def begin_anew(tx: Transaction, text: Outgoing) -> None:
+    """Record that the attempt in doubt did not reach the gateway, and that another begins now."""
+    tx.run("begin_anew", id=text.id, claim=text.claim)
+    if text.sort is Sort.OFFER and text.parts_sent == 0:
+        tx.run("offered_anew", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
 
 
 def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> tuple[bool, datetime] | None:
@@ -100,7 +108,7 @@ def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: floa
     return (row["status"] == "sent", row["now"]) if row else None
 
 
-def text_failed(
+def settle(
     tx: Transaction,
     text: Outgoing,
     *,
@@ -111,10 +119,10 @@ def text_failed(
     in_doubt: bool = False,
     error: str | None = None,
 ) -> bool:
-    """Record that the part in hand did not go out, and what becomes of the text; False when the lease was lost."""
+    """Record what becomes of a text whose part in hand was not accepted; False when the lease was lost."""
     return bool(
         tx.run(
-            "text_failed",
+            "settle_text",
             id=text.id,
             claim=text.claim,
             status=status,
@@ -159,9 +167,8 @@ def _outgoing(row: Row, claim: str) -> Outgoing:
         parts_sent=row["parts_sent"],
         hidden_chars=row["hidden_chars"],
         attempts=row["attempts"],
-        created_at=row["created_at"],
-        in_doubt_since=row["in_doubt_since"],
-        wanted=row.get("wanted", True),
+        attempt_at=row["attempt_at"],
+        in_doubt=row["in_doubt"],
+        wanted=row["wanted"],
         claim=claim,
-        now=row["now"],
     )

@@ -105,9 +105,7 @@ def edit(
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "edit"))
 
 
-def ignore(
-    tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None
-) -> None:
+def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
     """Leave an email unanswered, or give up a workflow that failed."""
     _move(
         tx,
@@ -129,9 +127,7 @@ def time_out(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> N
     _move(tx, desk, workflow, State.TIMEOUT, actor)
 
 
-def undo(
-    tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None
-) -> None:
+def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
     """Take an approval back while the reply has not been handed to SMTP, now or ever; its clocks start anew."""
     events = workflows.events(tx, workflow.id)
     if workflow.send_started_at is not None or any(event.reason == OUTCOME_UNKNOWN for event in events):
@@ -154,9 +150,7 @@ def undo(
     )
 
 
-def retry(
-    tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None
-) -> None:
+def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
     """Let a failed workflow go on at the step that failed, its attempts counted anew."""
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
@@ -231,9 +225,7 @@ def _check_texts_are_kept(workflow: Workflow) -> None:
         raise WrongState(wording.texts_cleared(workflow))
 
 
-def _offer_current(
-    tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None
-) -> None:
+def _offer_current(tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None) -> None:
     current = workflows.get(tx, workflow.id)
     if current is not None:
         offer(tx, desk, current, note, said_at=said_at)

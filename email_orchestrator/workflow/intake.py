@@ -76,7 +76,7 @@ def _take_together(desk: Desk, ids: list[str]) -> int:
         takings = []
         for email in fresh:
             name, address = parsed[email.message_id]
-            reason = _why_left(tx, desk, email, address, replies.get(address, 0))
+            reason = _why_left(tx, desk, email, address, replies.get(address.lower(), 0))
             takings.append(_decide(email, name, address, reason))
         taken = emails.take(tx, takings)
         _after_taking(tx, desk, taken, takings)

@@ -7,9 +7,10 @@ import logging
 from ..core.notice_mail import build_notice
 from ..core.reply_headers import new_message_id
 from ..core.retry import retry_delay
-from ..errors import Kind, ServiceError
+from ..errors import AccountError, Kind, ServiceError
 from ..store import texts
 from .desk import Desk
+from .pausing import pause_mail
 from .ports import Mailer
 
 log = logging.getLogger(__name__)
@@ -26,17 +27,19 @@ def email_one(desk: Desk, mailer: Mailer) -> bool:
     message = build_notice(own, text.parts, now.astimezone(desk.policy.timezone), new_message_id(f"n{text.id}", own))
     try:
         mailer.send(own, own, message, desk.policy.lease_seconds * 0.8)
+    except AccountError as error:
+        with desk.database.transaction() as tx:
+            texts.settle(tx, text, status="queued", channel="email", attempts=text.attempts, error=str(error))
+            pause_mail(tx, desk, error)
     except ServiceError as error:
         # A notice that comes twice does no harm, one that never comes does: it is tried until it is out.
         failures = text.attempts + 1
         delay = retry_delay(failures, Kind.TRANSIENT, None, desk.chance(), error.retry_after) or 0.0
         with desk.database.transaction() as tx:
-            texts.text_failed(
-                tx, text, status="queued", channel="email", attempts=failures, delay=delay, error=str(error)
-            )
+            texts.settle(tx, text, status="queued", channel="email", attempts=failures, delay=delay, error=str(error))
         log.warning("notice %d: %s; trying again in %.0f s", text.id, error, delay)
     else:
         with desk.database.transaction() as tx:
-            texts.text_failed(tx, text, status="sent", channel="email")
+            texts.settle(tx, text, status="sent", channel="email")
         log.info("notice %d: sent by email", text.id)
     return True

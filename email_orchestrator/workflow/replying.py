@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from ..core import wording
 from ..core.hours import is_answer
 from ..core.models import Email
 from ..core.reply import UnsafeReply
-from ..core.retry import pause_length, retry_delay
-from ..core.states import Actor, State
+from ..core.retry import retry_delay
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import AccountError, DatabaseUnavailable, Kind, ServiceError
 from ..store import emails, memory, workflows
-from ..store.connection import Transaction
 from ..store.texts import Sort
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, advance, give_up, tell
+from .desk import Desk, advance, give_up, offer, tell
 from .letters import build_message, write_letter
+from .pausing import pause_mail
 from .ports import Mailer, SentMail
 
 log = logging.getLogger(__name__)
 
 # Sent Mail is looked into at once, 5 s and 20 s after an outcome was lost: Gmail files its copy within seconds.
 LOOK_AGAIN_AFTER = (5, 15)
-UNKNOWN = "outcome unknown"
-FOREVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int | None = None) -> bool:
@@ -58,7 +55,8 @@ def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
             letter = write_letter(claimed.workflow, email, desk.policy)
             if letter.fingerprint == claimed.workflow.approved_hash:
                 return build_message(letter, claimed.workflow, email, desk.policy)
-            reason = "the reply is no longer what was approved, so nothing was sent"
+            _offer_as_it_is_now(desk, claimed)
+            return None
     except UnsafeReply as error:
         reason = f"the reply cannot be put into a safe message, so nothing was sent ({error})"
     except Exception as error:
@@ -69,12 +67,38 @@ def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
     return None
 
 
+def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
+    """Bring back a reply that is not what was approved (a new signature, say), for the owner to approve what it is."""
+    with desk.database.transaction() as tx:
+        back = advance(
+            tx,
+            desk,
+            claimed.workflow,
+            State.AWAITING_USER,
+            actor=Actor.TIMER,
+            reason="no longer what was approved",
+            claim=claimed.claim,
+            approved_hash=None,
+            reply_message_id=None,
+            send_started_at=None,
+            offered_at=None,
+            next_attempt_at=None,
+        )
+        current = workflows.get(tx, claimed.workflow.id)
+        if back and current is not None:
+            urgent = is_answer(tx.now, current.responded_at)
+            tell(tx, desk, Sort.NOTICE, wording.changed_since(current), urgent=urgent)
+            offer(tx, desk, current, "As it is now")
+
+
 def _send(desk: Desk, claimed: Claimed, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> None:
     policy, workflow = desk.policy, claimed.workflow
     try:
         answer = mailer.send(policy.email_address, workflow.sender, message, policy.lease_seconds * 0.8)
     except AccountError as error:
-        _pause(desk, claimed, error)
+        with desk.database.transaction() as tx:
+            workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
+            pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
     except ServiceError as error:
         if error.kind is Kind.UNKNOWN:
             log.warning("workflow %d: %s; looking into Sent Mail", workflow.id, error)
@@ -91,14 +115,13 @@ def _send(desk: Desk, claimed: Claimed, message: bytes, mailer: Mailer, sent_mai
 
 
 def _insist(desk: Desk, record: Callable[[], None]) -> None:
-    """Record something that happened and cannot happen again, also when the database is away for a while."""
-    for _ in range(desk.policy.lease_seconds // 2):
+    """Record something that happened and cannot happen again, however long the database is away."""
+    while True:
         try:
             return record()
         except DatabaseUnavailable:
             if desk.wait(1):
-                break
-    return record()
+                raise
 
 
 def _record_sent(desk: Desk, claimed: Claimed) -> None:
@@ -116,6 +139,7 @@ def _record_sent(desk: Desk, claimed: Claimed) -> None:
             error_message=None,
         )
         if not sent:
+            log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", workflow.id)
             return
         memory.forget(tx, memory.MAIL_PAUSE)
         if desk.policy.confirm:
@@ -136,7 +160,9 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
 def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | None, lookups: int | None = None) -> None:
     """Find out whether a reply went out; ask the owner when that cannot be told. Never send it again from here."""
     workflow = claimed.workflow
-    done = workflow.attempts if lookups is None else lookups
+    # After a crash the attempts are those of the sending, not of the looking.
+    looked = workflow.attempts if workflow.error == OUTCOME_UNKNOWN else 0
+    done = looked if lookups is None else lookups
     try:
         found = sent_mail is not None and sent_mail.was_sent(workflow.reply_message_id or "")
     except ServiceError as error:
@@ -149,7 +175,7 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
     with desk.database.transaction() as tx:
         if sent_mail is not None and done < len(LOOK_AGAIN_AFTER):
             workflows.postpone(
-                tx, claimed, delay=LOOK_AGAIN_AFTER[done], attempts=done + 1, error=UNKNOWN, in_doubt=True
+                tx, claimed, delay=LOOK_AGAIN_AFTER[done], attempts=done + 1, error=OUTCOME_UNKNOWN, in_doubt=True
             )
         elif advance(
             tx,
@@ -157,34 +183,9 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
             workflow,
             State.FAILED,
             actor=Actor.TIMER,
-            reason=UNKNOWN,
+            reason=OUTCOME_UNKNOWN,
             claim=claimed.claim,
-            error_message=UNKNOWN,
+            error_message=OUTCOME_UNKNOWN,
         ):
             urgent = is_answer(tx.now, workflow.responded_at)
             tell(tx, desk, Sort.NOTICE, wording.outcome_unknown(workflow), urgent=urgent)
-
-
-def _pause(desk: Desk, claimed: Claimed, error: AccountError) -> None:
-    """Let all replies rest: the account is in trouble, and no workflow is to blame."""
-    with desk.database.transaction() as tx:
-        workflows.postpone(tx, claimed, delay=0, attempts=claimed.workflow.attempts, error=str(error))
-        before = memory.recall(tx, memory.MAIL_PAUSE) or {"pauses": 0}
-        length = pause_length(error.trouble, before["pauses"])
-        until = None if length is None else tx.now + timedelta(seconds=length)
-        _remember_pause(tx, error, until, before["pauses"] + 1)
-        log.warning("%s; replies rest until %s", error, until or "the next start or a retry")
-        if before.get("trouble") != error.trouble:
-            urgent = is_answer(tx.now, claimed.workflow.responded_at)
-            tell(
-                tx,
-                desk,
-                Sort.NOTICE,
-                wording.mail_paused(error.trouble, error.message, until, desk.policy),
-                urgent=urgent,
-            )
-
-
-def _remember_pause(tx: Transaction, error: AccountError, until: datetime | None, pauses: int) -> None:
-    value = {"until": until or FOREVER, "trouble": str(error.trouble), "pauses": pauses, "message": error.message}
-    memory.remember(tx, memory.MAIL_PAUSE, value)

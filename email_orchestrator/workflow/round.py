@@ -53,6 +53,9 @@ def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = No
         receiving.fetch_missed_texts(desk, outside.gateway)
     except ServiceError as error:
         log.warning("%s", error)
+    # What the owner said in time counts, however late it is read.
+    while answering.answer_one(desk):
+        done["texts answered"] += 1
     upkeep.check_timeouts(desk)
     upkeep.offer_stranded(desk)
     steps: dict[str, Callable[[], bool]] = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..core import wording
 from ..core.hours import is_quiet
-from ..core.models import Workflow
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import Kind, ServiceError
@@ -48,21 +48,23 @@ def text_in_turn(desk: Desk, gateway: Gateway, urgent: bool) -> bool:
 
 def _claim(tx: Transaction, desk: Desk, urgent: bool | None) -> Outgoing | None:
     """Lease the next text that is wanted; those before it that are not any more are closed."""
-    quiet = desk.policy.quiet_hours is not None and is_quiet(tx.now, desk.policy)
+    quiet = is_quiet(tx.now, desk.policy)
     while True:
         text = texts.claim_text(tx, desk.claim(), desk.policy.lease_seconds, quiet=quiet, urgent=urgent)
         if text is None or text.wanted:
             return text
-        texts.text_failed(tx, text, status="unwanted")
+        texts.settle(tx, text, status="unwanted")
 
 
 def _text(desk: Desk, gateway: Gateway, text: Outgoing, *, in_turn: bool = False) -> tuple[Outgoing | None, bool]:
     """Hand a part to the gateway; returns the next text of its kind, and whether one was looked for."""
     part = text.parts[text.parts_sent]
+    gateway_id = None
     try:
-        if text.in_doubt_since and _went_out(desk, gateway, part, text.in_doubt_since):
-            gateway_id = None
-        else:
+        found = text.in_doubt and _went_out(desk, gateway, part, text.attempt_at)
+        if not found:
+            if text.in_doubt:
+                text = _begin_anew(desk, text)
             gateway_id = gateway.send(desk.policy.phone_number, part)
     except ServiceError as error:
         _record_failure(desk, text, error)
@@ -83,6 +85,13 @@ def in_the_middle(desk: Desk) -> bool:
 
 def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:
     return any(sent.text == part for sent in gateway.outgoing(desk.policy.phone_number, since - CLOCK_SLACK))
+
+
+def _begin_anew(desk: Desk, text: Outgoing) -> Outgoing:
+    """Write down that an earlier attempt came to nothing: what was answered since was no answer to this text."""
+    with desk.database.transaction() as tx:
+        texts.begin_anew(tx, text)
+        return replace(text, in_doubt=False, attempt_at=tx.now)
 
 
 def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | None) -> None:
@@ -132,32 +141,40 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str |
 
 def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
     failures = text.attempts + 1
-    # An answer is owed however long the gateway is away; the rest goes another way in time.
-    limit = None if text.sort is Sort.ANSWER else desk.policy.max_retry_attempts
+    # An answer is owed however long the gateway is away; the rest goes another way in time, and so does what has begun
+    # and keeps others of its sort waiting.
+    owed = text.sort is Sort.ANSWER and text.parts_sent == 0
+    limit = None if owed else desk.policy.max_retry_attempts
     delay = retry_delay(failures, error.kind, limit, desk.chance(), error.retry_after)
-    in_doubt = error.kind is Kind.UNKNOWN or (text.in_doubt_since is not None and error.kind is Kind.TRANSIENT)
+    in_doubt = error.kind is Kind.UNKNOWN or (text.in_doubt and error.kind is Kind.TRANSIENT)
     with desk.database.transaction() as tx:
         if delay is not None:
-            texts.text_failed(
+            settled = texts.settle(
                 tx, text, status="queued", attempts=failures, delay=delay, in_doubt=in_doubt, error=str(error)
             )
             log.warning("text %d (%s): %s; trying again in %.0f s", text.id, text.sort, error, delay)
         elif text.sort is Sort.OFFER:
-            if texts.text_failed(tx, text, status="failed", error=str(error)):
-                _offer_failed(tx, desk, text, error)
-        elif texts.text_failed(tx, text, status="queued", channel="email", error=str(error)):
+            settled = texts.settle(tx, text, status="failed", error=str(error))
+        else:
+            settled = texts.settle(tx, text, status="queued", channel="email", error=str(error))
             log.warning("text %d (%s): %s; it goes by email instead", text.id, text.sort, error)
-        workflow = workflows.get(tx, text.workflow_id or 0)
-        if text.sort is Sort.OFFER and text.parts_sent == 0 and not in_doubt and workflow is not None:
-            tx.run("not_offered_after_all", id=workflow.id, revision=text.revision)
+        if not settled or text.sort is not Sort.OFFER or text.workflow_id is None:
+            return
+        if text.parts_sent == 0 and not in_doubt:
+            tx.run("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+        if delay is None:
+            _offer_failed(tx, desk, text, error)
 
 
 def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceError) -> None:
-    """Texting does not work, so that the owner hears of it by email."""
-    workflow: Workflow | None = workflows.get(tx, text.workflow_id or 0)
+    """Leave a draft that could not be texted where a command can reach it; the owner hears of it by email."""
+    workflow = workflows.get(tx, text.workflow_id or 0)
     if workflow is None or workflow.revision != text.revision:
         return
     if workflow.state is State.SMS_SENDING:
         give_up(tx, desk, workflow, str(error), claim=None, channel="email")
-    else:
-        tell(tx, desk, Sort.NOTICE, wording.failed(workflow, str(error)), channel="email")
+    elif workflow.state is State.AWAITING_USER:
+        if workflow.offered_at is None:
+            # It had timed out and was asked for again, in vain: an answer would have nothing to answer.
+            advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, reason="could not be texted again")
+        tell(tx, desk, Sort.NOTICE, wording.not_texted(workflow, str(error)), channel="email")

@@ -52,7 +52,7 @@ class Generator:
 class Gateway:
     """Takes every text, or fails with the errors put in `failures`; `history` is what it admits to have sent."""
 
-    failures: deque[Exception] = field(default_factory=deque)
+    failures: deque[BaseException] = field(default_factory=deque)
     texts: list[str] = field(default_factory=list)
     history: list[SentText] = field(default_factory=list)
     inbound: list[InboundText] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Gateway:
 class Mailer:
     """Accepts every mail, or fails with the errors put in `failures`."""
 
-    failures: deque[Exception] = field(default_factory=deque)
+    failures: deque[BaseException] = field(default_factory=deque)
     mails: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     def send(self, sender: str, recipient: str, message: bytes, deadline_seconds: float) -> str:

@@ -320,10 +320,8 @@ def test_what_the_state_does_not_allow_is_refused_with_what_happened(
     assert (belt.state(1), mail.mails) == (before, [])
 
 
-@pytest.mark.parametrize(
-    "command", [("approve", "9"), ("edit", "9", "x"), ("ignore", "9"), ("retry", "9"), ("timeout", "9"), ("undo", "9")]
-)
-def test_what_there_is_not_is_not_found(shell: Shell, command: tuple[str, ...]) -> None:
-    result = shell.run(*command)
-    assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr == "Error: There is no workflow 9: `email-orchestrator list` shows what there is.\n"
+def test_what_there_is_not_is_not_found(shell: Shell) -> None:
+    for command in ("approve 9", "edit 9 x", "ignore 9", "retry 9", "timeout 9", "undo 9"):
+        result = shell.run(*command.split())
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr == "Error: There is no workflow 9: `email-orchestrator list` shows what there is.\n"

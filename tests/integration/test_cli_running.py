@@ -178,13 +178,11 @@ def test_the_database_is_prepared_as_often_as_one_likes_with_its_address_alone(b
     assert shell.run("list").stdout == "There are no workflows yet.\n"
 
 
-@pytest.mark.parametrize("command", [*EVERY_COMMAND, ("run",)], ids=" ".join)
-def test_on_a_database_that_was_not_prepared_every_command_names_the_one_that_helps(
-    bare: str, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    result = Shell(tmp_path, DATABASE_URL=bare, **ACCOUNT).run(*command)
-    assert (result.exit_code, result.stdout) == (78, "")
-    assert result.stderr == "Error: The database is not prepared yet: run `email-orchestrator init-db`.\n"
+def test_on_a_database_that_was_not_prepared_every_command_names_the_one_that_helps(bare: str, tmp_path: Path) -> None:
+    for command in (*EVERY_COMMAND, ("run",)):
+        result = Shell(tmp_path, DATABASE_URL=bare, **ACCOUNT).run(*command)
+        assert (result.exit_code, result.stdout) == (78, "")
+        assert result.stderr == "Error: The database is not prepared yet: run `email-orchestrator init-db`.\n"
 
 
 def test_a_database_of_a_newer_program_is_left_alone(belt: Belt, shell: Shell) -> None:
@@ -220,8 +218,9 @@ def test_without_the_database_every_command_fails_for_now_and_says_what_to_do(
 
 @pytest.mark.parametrize("command", [*EVERY_COMMAND, ("init-db",), ("run",)], ids=" ".join)
 def test_mistakes_in_the_settings_are_told_one_a_line_before_anything_is_done(
-    shell: Shell, command: tuple[str, ...]
+    tmp_path: Path, away: str, command: tuple[str, ...]
 ) -> None:
+    shell = Shell(tmp_path, DATABASE_URL=away, **ACCOUNT)
     result = shell.run(*command, POLL_INTERVAL="soon", SMS_FORMAT="long", API_TOKEN="s3cret")
     assert (result.exit_code, result.stdout) == (78, "")
     assert result.stderr.splitlines() == [
@@ -232,8 +231,8 @@ def test_mistakes_in_the_settings_are_told_one_a_line_before_anything_is_done(
 
 
 @pytest.mark.parametrize("command", [("approve", "1"), ("ignore", "1"), ("poll",), ("run",)], ids=" ".join)
-def test_acting_needs_the_account_and_the_phone(belt: Belt, tmp_path: Path, command: tuple[str, ...]) -> None:
-    result = Shell(tmp_path, DATABASE_URL=belt.dsn).run(*command)
+def test_acting_needs_the_account_and_the_phone(tmp_path: Path, away: str, command: tuple[str, ...]) -> None:
+    result = Shell(tmp_path, DATABASE_URL=away).run(*command)
     assert result.exit_code == 78
     assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == list(ACCOUNT)[:3]
 
@@ -291,13 +290,14 @@ def test_verbose_tells_what_a_command_does(belt: Belt, shell: Shell) -> None:
     ],
     ids=" ".join,
 )
-def test_a_command_that_is_written_wrongly_is_a_mistake_of_usage(shell: Shell, arguments: tuple[str, ...]) -> None:
-    result = shell.run(*arguments)
+def test_a_command_that_is_written_wrongly_is_a_mistake_of_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = Shell(tmp_path).run(*arguments)
     assert result.exit_code == 2
     assert "Usage: " in result.stderr
 
 
-def test_every_command_explains_itself_in_a_line(shell: Shell) -> None:
+def test_every_command_explains_itself_in_a_line(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
     text = shell.run("--help").stdout
     commands = "approve demo edit ignore init-db list poll retry run show status timeout undo"
     lines = {line.split()[0]: line for line in text.partition("Commands:")[2].splitlines() if line.strip()}

@@ -11,7 +11,7 @@ from email_orchestrator.core.commands import parse_command
 from email_orchestrator.core.models import InboundText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.workflow import drafting, receiving, upkeep
+from email_orchestrator.workflow import answering, drafting, receiving, texting, upkeep
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -258,8 +258,6 @@ def test_the_menu_is_sent_on_request(belt: Belt) -> None:
 
 
 def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
-    from email_orchestrator.workflow import answering
-
 
     def parse(text: str) -> object:
         if text == "poison":
@@ -357,3 +355,105 @@ def test_reminders_of_the_night_are_one_text_in_the_morning(belt: Belt) -> None:
     belt.with_policy(quiet_hours=None)
     belt.check_timeouts()
     assert len(belt.gateway.texts) == before + 1
+
+
+# Order --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_crossed_answer_is_told_to_repeat_what_it_was(belt: Belt) -> None:
+    workflow = belt.offered()
+    assert workflow.offered_at is not None
+    before = workflow.offered_at - timedelta(seconds=5)
+    assert "text 3 #1." in belt.answer("3", at=before)[0]
+    assert "text 2 #1 <what to change>." in belt.answer("2 shorter", at=before)[0]
+
+
+def test_an_older_approval_that_comes_after_an_undo_does_not_count(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET offered_at = now() - interval '60 s'")
+    now = datetime.now(UTC)
+    belt.answer("1", at=now - timedelta(seconds=30))
+    belt.answer("undo", at=now - timedelta(seconds=10))
+    [answer] = belt.answer("1 #1", at=now - timedelta(seconds=20))
+    assert "crossed" in answer
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_an_undo_waits_behind_an_approval_that_waits(belt: Belt) -> None:
+    belt.with_policy(send_delay=60, style=TextStyle("multipart"))
+    belt.email()
+    belt.poll()
+    drafting.draft_one(belt.desk, belt.generator)
+    texting.text_one(belt.desk, belt.gateway)
+    belt.text("1")
+    belt.text("undo")
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER
+    belt.hurry()
+    belt.work()
+    assert belt.mailer.mails == []
+
+
+def test_a_question_survives_a_text_that_has_to_wait(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    belt.offered()
+    belt.offered()
+    belt.answer("1")
+    belt.answer("2 #2 shorter")
+    belt.answer("1")
+    belt.sql("UPDATE workflow_state SET current_state = 'sms_sending' WHERE id = 2")
+    belt.text("#2")
+    assert answering.answer_one(belt.desk)
+    belt.sql("UPDATE workflow_state SET current_state = 'awaiting_user' WHERE id = 2")
+    belt.work()
+    assert belt.state(2) is State.REPLY_SENT
+
+
+def test_no_draft_times_out_while_a_text_of_the_owners_is_unread(belt: Belt) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.text("1")
+    upkeep.check_timeouts(belt.desk)
+    belt.work()
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_an_unnamed_answer_that_could_have_meant_a_draft_since_closed_is_asked_about(belt: Belt) -> None:
+    belt.offered()
+    belt.offered(sender="maria@example.org")
+    written = datetime.now(UTC) + timedelta(seconds=1)
+    belt.sql("UPDATE workflow_state SET timeout_at = now() WHERE id = 1")
+    upkeep.check_timeouts(belt.desk)
+    belt.sql("UPDATE workflow_event SET at = now() + interval '5 s' WHERE to_state = 'timeout'")
+    assert any("Nothing was done yet" in text for text in belt.answer("1", at=written))
+    assert belt.mailer.mails == []
+
+
+def test_an_older_email_that_is_taken_later_does_not_close_a_newer_one(belt: Belt) -> None:
+    newer = belt.offered(thread_id="<t@x>")
+    belt.offered(thread_id="<t@x>", received_at=datetime.now(UTC) - timedelta(hours=5))
+    assert belt.state(newer.id) is State.AWAITING_USER
+
+
+def test_a_sender_is_the_same_in_any_letter_case(belt: Belt) -> None:
+    first = belt.offered(thread_id="<t@x>")
+    belt.offered(thread_id="<t@x>", sender="John@Example.com")
+    assert belt.state(first.id) is State.USER_IGNORED
+
+
+def test_an_undone_draft_has_its_whole_time_again(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    belt.sql("UPDATE workflow_state SET timeout_at = now(), remind_at = now()")
+    belt.answer("undo")
+    belt.check_timeouts()
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_an_instruction_loses_the_phones_signature(belt: Belt) -> None:
+    belt.offered()
+    belt.answer("2")
+    belt.answer("much shorter\n\nSent from my iPhone")
+    assert "iPhone" not in (belt.generator.asked[-1][1] or "")

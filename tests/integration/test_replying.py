@@ -118,7 +118,7 @@ def test_after_an_unknown_outcome_a_retry_sends_under_the_same_message_id(belt: 
 
 def test_a_crash_after_the_hand_over_is_an_unknown_outcome(belt: Belt) -> None:
     belt.offered()
-    belt.mailer.failures.append(KeyboardInterrupt())  # type: ignore[arg-type]
+    belt.mailer.failures.append(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         belt.answer("1")
     belt.lapse()
@@ -163,7 +163,7 @@ def test_a_pause_ends_by_itself(belt: Belt) -> None:
 
 
 @pytest.mark.parametrize("column", ["ai_reply_text", "email_from", "email_subject"])
-def test_what_was_changed_after_the_approval_is_not_sent(belt: Belt, column: str) -> None:
+def test_what_was_changed_after_the_approval_is_not_sent_but_offered_as_it_is(belt: Belt, column: str) -> None:
     belt.with_policy(send_delay=60)
     belt.offered()
     belt.answer("1")
@@ -171,7 +171,92 @@ def test_what_was_changed_after_the_approval_is_not_sent(belt: Belt, column: str
     belt.hurry()
     belt.work()
     assert belt.mailer.mails == []
-    assert "no longer what was approved" in (belt.workflow(1).error or "")
+    assert belt.state(1) is State.AWAITING_USER
+    notice, offer = belt.gateway.texts[-2:]
+    assert "no longer what you approved" in notice
+    assert "As it is now" in offer
+    assert "other@example.com" in offer
+
+
+def test_a_new_signature_needs_a_new_approval(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    belt.with_policy(send_delay=0, signature="New signature")
+    belt.hurry()
+    belt.work()
+    assert belt.mailer.mails == []
+    belt.answer("1 #1")
+    [(_, _, content)] = belt.mailer.mails
+    assert b"New signature" in content
+
+
+def test_a_bare_retry_lifts_a_pause_and_resends_nothing_of_unknown_fate(belt: Belt) -> None:
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    belt.offered()
+    belt.mailer.failures.append(AccountError("SMTP", "535", Trouble.CREDENTIALS))
+    belt.answer("1 #2")
+    belt.answer("retry")
+    assert [belt.state(1), belt.state(2)] == [State.FAILED, State.REPLY_SENT]
+    [question] = belt.answer("retry")
+    assert "may be out already" in question
+    assert len(belt.mailer.mails) == 1
+
+
+def test_an_approval_whose_reply_may_be_out_cannot_be_undone(belt: Belt) -> None:
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.extend([UNKNOWN, TRANSIENT])
+    belt.answer("1")
+    belt.answer("retry #1")
+    [answer] = belt.answer("undo #1")
+    assert "on its way out" in answer
+    assert belt.state(1) is State.USER_APPROVED
+
+
+def test_closing_a_reply_of_unknown_fate_does_not_claim_to_know_it(belt: Belt) -> None:
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    [closed] = belt.answer("3 #1")
+    [later] = belt.answer("1 #1")
+    assert "not known" in closed
+    assert "not known" in later
+    assert "Nothing was sent" not in later
+
+
+def test_a_notice_does_not_log_in_while_mail_rests(belt: Belt) -> None:
+    refused = AccountError("SMTP", "535", Trouble.CREDENTIALS)
+    belt.gateway.failures.extend([ServiceError("SMS Gateway", "422", Kind.PERMANENT)] * 2)
+    belt.email()
+    belt.mailer.failures.extend([refused] * 5)
+    belt.poll()
+    for _ in range(4):
+        belt.work()
+        belt.hurry()
+    assert len(belt.mailer.failures) == 4
+
+
+def test_after_a_crash_sent_mail_is_looked_into_three_times_whatever_failed_before(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.extend([TRANSIENT, TRANSIENT, KeyboardInterrupt()])
+    belt.answer("1")
+    for _ in range(2):
+        belt.hurry()
+        try:
+            belt.work()
+        except KeyboardInterrupt:
+            belt.lapse()
+    for _ in range(4):
+        belt.work()
+        belt.hurry()
+    assert belt.sent_mail is not None
+    assert len(belt.sent_mail.asked) == 3
+    assert belt.mailer.mails == []
 
 
 def test_an_approval_can_be_undone_until_it_is_handed_to_smtp(belt: Belt) -> None:

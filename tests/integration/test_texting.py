@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from email_orchestrator.core.models import SentText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.workflow import texting
+from email_orchestrator.workflow import answering, drafting, texting
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -73,7 +73,7 @@ def test_an_answer_does_not_wait_for_the_parts_of_a_draft(parts: Belt) -> None:
 
 
 def test_a_text_found_in_the_gateways_history_after_a_crash_is_not_sent_again(parts: Belt) -> None:
-    parts.gateway.failures.append(KeyboardInterrupt())  # type: ignore[arg-type]
+    parts.gateway.failures.append(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         one_part(parts)
     [(first,)] = parts.sql("SELECT parts[1] FROM sms_outbox")
@@ -144,8 +144,6 @@ def test_a_draft_that_was_closed_meanwhile_is_not_texted(parts: Belt) -> None:
 def test_an_answer_between_the_parts_is_kept_and_acted_on_once_the_sending_is_recorded(parts: Belt) -> None:
     one_part(parts)
     parts.text("1")
-    from email_orchestrator.workflow import answering
-
     assert answering.answer_one(parts.desk)
     assert not answering.answer_one(parts.desk), "it waits"
     assert parts.mailer.mails == []
@@ -154,8 +152,6 @@ def test_an_answer_between_the_parts_is_kept_and_acted_on_once_the_sending_is_re
 
 
 def test_in_quiet_hours_only_answers_go_out(belt: Belt) -> None:
-    from datetime import time, timedelta
-
     now = datetime.now(UTC)
     span = (
         (now - timedelta(hours=1)).time().replace(tzinfo=None),
@@ -170,3 +166,83 @@ def test_in_quiet_hours_only_answers_go_out(belt: Belt) -> None:
     belt.with_policy(quiet_hours=(time(0, 0), time(0, 0)))
     belt.work()
     assert belt.state(1) is State.AWAITING_USER
+
+
+def test_two_that_text_at_once_do_not_stop_the_outbox(parts: Belt) -> None:
+    parts.email()
+    parts.poll()
+    drafting.draft_one(parts.desk, parts.generator)
+    # As two processes would leave it that leased at the same moment.
+    parts.sql("UPDATE sms_outbox SET parts_sent = 1")
+    parts.work()
+    assert [parts.state(1), parts.state(2)] == [State.AWAITING_USER] * 2
+
+
+def test_an_answer_from_before_a_draft_that_a_crash_kept_back_is_not_an_answer_to_it(belt: Belt) -> None:
+    first = belt.offered()
+    belt.answer("2 shorter")
+    belt.sql("UPDATE workflow_state SET current_state = 'sms_sending', offered_at = NULL")
+    belt.sql("UPDATE sms_outbox SET status = 'queued', parts_sent = 0 WHERE kind = 'offer' AND revision = 2")
+    belt.gateway.failures.append(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        one_part(belt)
+    assert first.offered_at is not None
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at - interval '60 s'")
+    belt.sql("UPDATE sms_outbox SET in_doubt_since = in_doubt_since - interval '60 s' WHERE in_doubt_since IS NOT NULL")
+    belt.sql("UPDATE workflow_state SET user_responded_at = user_responded_at - interval '90 s'")
+    belt.text("1", at=datetime.now(UTC) - timedelta(seconds=30))
+    belt.lapse()
+    belt.work()
+    assert belt.mailer.mails == []
+    assert any("crossed" in text for text in belt.gateway.texts)
+
+
+@pytest.mark.parametrize("failure", [DOWN, REFUSED])
+def test_a_draft_asked_for_again_in_vain_can_still_be_approved(belt: Belt, failure: ServiceError) -> None:
+    belt.offered()
+    belt.gateway.failures.extend([failure] * 4)
+    belt.text("again")
+    for _ in range(4):
+        belt.work()
+        belt.hurry()
+    belt.answer("1 #1")
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_draft_that_timed_out_and_could_not_be_texted_again_is_closed_again(belt: Belt) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.check_timeouts()
+    belt.gateway.failures.append(REFUSED)
+    belt.answer("1 #1")
+    assert belt.state(1) is State.TIMEOUT
+    assert b"again #1" in belt.mailer.mails[0][2]
+    belt.answer("1 #1")
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_an_answer_that_the_night_overtook_waits_for_the_morning(belt: Belt) -> None:
+    belt.gateway.failures.append(DOWN)
+    belt.answer("list")
+    belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '20 minutes'")
+    belt.hurry()
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    belt.work()
+    assert belt.gateway.texts == []
+    belt.with_policy(quiet_hours=None)
+    belt.work()
+    assert len(belt.gateway.texts) == 1
+
+
+def test_a_text_that_was_missed_for_hours_wakes_nobody(belt: Belt) -> None:
+    workflow = belt.offered()
+    belt.sql("UPDATE workflow_state SET offered_at = now() - interval '6 hours'")
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    assert belt.answer(f"1 #{workflow.id}", at=datetime.now(UTC) - timedelta(hours=5)) == []
+    assert belt.state(1) is State.REPLY_SENT, "it is acted on, and confirmed in the morning"
+
+
+def test_asking_again_at_night_is_answered_at_night(belt: Belt) -> None:
+    belt.offered()
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    assert len(belt.answer("again")) == 1

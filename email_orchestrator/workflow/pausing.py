@@ -1,0 +1,36 @@
+"""Pausing: all mail rests while the account is in trouble, and no workflow is to blame."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from ..core import wording
+from ..core.retry import pause_length
+from ..errors import AccountError
+from ..store import memory
+from ..store.connection import Transaction
+from ..store.texts import Sort
+from .desk import Desk, tell
+
+log = logging.getLogger(__name__)
+
+UNTIL_A_PERSON_ACTS = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool = False) -> None:
+    """Let all mail rest for as long as the trouble asks for, and tell the owner when it begins."""
+    before = memory.recall(tx, memory.MAIL_PAUSE) or {"pauses": 0}
+    length = pause_length(error.trouble, before["pauses"])
+    until = None if length is None else tx.now + timedelta(seconds=length)
+    value = {
+        "until": until or UNTIL_A_PERSON_ACTS,
+        "trouble": str(error.trouble),
+        "pauses": before["pauses"] + 1,
+        "message": error.message,
+    }
+    memory.remember(tx, memory.MAIL_PAUSE, value)
+    log.warning("%s; mail rests until %s", error, until or "the next start or a retry")
+    if before.get("trouble") != error.trouble:
+        text = wording.mail_paused(error.trouble, error.message, until, desk.policy)
+        tell(tx, desk, Sort.NOTICE, text, urgent=urgent)

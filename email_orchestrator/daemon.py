@@ -29,7 +29,7 @@ from .workflow.desk import Desk, Room
 log = logging.getLogger(__name__)
 
 # SIGTERM to exit takes at most ten seconds, of which the workers and the web server may use this many.
-TIME_TO_STOP = 9.0
+TIME_TO_STOP = 8.0
 TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
 A_DAY = 86_400
@@ -54,11 +54,23 @@ class House:
 class StopSign(threading.Event):
     """Set when the process is told to stop, and remembers when that was."""
 
-    at = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = 0.0
+        self._told: SimpleQueue[None] = SimpleQueue()
+        threading.Thread(target=self._pass_on, name="stop sign", daemon=True).start()
 
     def put_up(self, *_: object) -> None:
-        """Tell the process to stop; fit for a signal handler."""
+        """Tell the process to stop; fit for a signal handler.
+
+        The handler runs in the midst of the main thread, which may hold this event's lock as it waits: setting the
+        event there would wait for that lock for ever. A SimpleQueue may be put to from anywhere.
+        """
         self.at = time.monotonic()
+        self._told.put(None)
+
+    def _pass_on(self) -> None:
+        self._told.get()
         self.set()
 
 
@@ -175,7 +187,7 @@ def _web_server(house: House) -> Iterator[WebServer]:
 
 def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
-    timetable = Timetable(house.outage)
+    timetable = Timetable(house.outage, house.stop)
     timetable.every(settings.poll_interval, "poll", lambda: intake.poll(desk, clients.monitor))
     timetable.every(
         settings.sms_reconcile_interval,

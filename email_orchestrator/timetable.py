@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,16 +19,17 @@ TOLERANCE = 1.0
 
 
 class Timetable:
-    """Jobs that come round every so many seconds."""
+    """Jobs that come round every so many seconds; once `stop` is set, none begins any more."""
 
-    def __init__(self, outage: Outage) -> None:
+    def __init__(self, outage: Outage, stop: threading.Event) -> None:
         self._scheduler = schedule.Scheduler()
         self._outage = outage
+        self._stop = stop
         self._jobs: list[_Job] = []
 
     def every(self, seconds: int, name: str, action: Callable[[], object]) -> None:
         """Do an action every so many seconds."""
-        job = _Job(name, action, self._outage)
+        job = _Job(name, action, self._outage, self._stop)
         job.entry = self._scheduler.every(seconds).seconds.do(job)
         self._jobs.append(job)
 
@@ -61,14 +63,17 @@ class _Job:
 
     entry: schedule.Job
 
-    def __init__(self, name: str, action: Callable[[], object], outage: Outage) -> None:
+    def __init__(self, name: str, action: Callable[[], object], outage: Outage, stop: threading.Event) -> None:
         self.__name__ = name
         self._action = action
         self._outage = outage
+        self._stop = stop
         self._away: str | None = None
         self.done_at = time.monotonic()
 
     def __call__(self) -> None:
+        if self._stop.is_set():
+            return
         try:
             self._action()
         except DatabaseUnavailable as error:

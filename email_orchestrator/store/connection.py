@@ -10,10 +10,9 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.extras import RealDictCursor
 
 from ..errors import DatabaseUnavailable, OrchestratorError, SettingsError
-from .queries import queries
+from .queries import prepared
 
 Row = dict[str, Any]
 
@@ -25,8 +24,13 @@ SESSION = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
     "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
-    " -c timezone=UTC -c client_min_messages=warning",
+    " -c timezone=UTC -c client_min_messages=warning"
+    # Every statement has an index to go by, and in its order. A plan is made once for a connection, perhaps while a
+    # table is still empty, and must not read or sort the whole of it when it has grown.
+    " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
+# One journey to the server for both: what is decided in a transaction nearly always needs its time.
+BEGIN = "BEGIN; SELECT now()"
 
 
 class DataRefused(OrchestratorError):
@@ -36,27 +40,19 @@ class DataRefused(OrchestratorError):
 class Transaction:
     """One transaction: runs named statements, and after the commit whatever was left for then."""
 
-    def __init__(self, cursor: RealDictCursor) -> None:
+    def __init__(self, cursor: psycopg2.extensions.cursor, known: set[str]) -> None:
         self._cursor = cursor
+        self._known = known
         self._afterwards: list[Callable[[], None]] = []
-        self._now: datetime | None = None
-
-    @property
-    def now(self) -> datetime:
-        """The moment the transaction began, by the database's clock."""
-        if self._now is None:
-            self._cursor.execute(queries()["clock"])
-            self._now = self._cursor.fetchone()["now"]  # type: ignore[index]
-        return self._now
+        cursor.execute(BEGIN)
+        # The moment the transaction began, by the database's clock.
+        self.now: datetime = cursor.fetchall()[0][0]
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """Run the named statement and return its rows."""
-        self._cursor.execute(queries()[name], values)
-        found = [dict(row) for row in self._cursor.fetchall()]
-        if found and "now" in found[0]:
-            # Of use to whoever asks for the time next: it stands still in a transaction.
-            self._now = found[0]["now"]
-        return found
+        self._execute(name, values)
+        columns = [column.name for column in self._cursor.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in self._cursor.fetchall()]
 
     def row(self, name: str, **values: Any) -> Row | None:
         """Run the named statement and return its first row, or None."""
@@ -65,7 +61,7 @@ class Transaction:
 
     def run(self, name: str, **values: Any) -> int:
         """Run the named statement for its effect and return how many rows it touched."""
-        self._cursor.execute(queries()[name], values)
+        self._execute(name, values)
         return int(self._cursor.rowcount)
 
     def script(self, statements: str) -> None:
@@ -76,10 +72,22 @@ class Transaction:
         """Have `action` called once the transaction is committed, and not at all if it is not."""
         self._afterwards.append(action)
 
+    def commit(self) -> None:
+        """Make it all true."""
+        self._cursor.execute("COMMIT")
+
     def committed(self) -> None:
         """Do what was left for after the commit."""
         for action in self._afterwards:
             action()
+
+    def _execute(self, name: str, values: dict[str, Any]) -> None:
+        """Run the named statement, which is parsed and planned once for the connection."""
+        statement = prepared(name)
+        if name not in self._known:
+            self._cursor.execute(statement.prepare)
+            self._known.add(name)
+        self._cursor.execute(statement.execute, [values[value] for value in statement.values])
 
 
 class Database:
@@ -101,10 +109,10 @@ class Database:
         """
         connection = self._connection()
         try:
-            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                transaction = Transaction(cursor)
+            with connection.cursor() as cursor:
+                transaction = Transaction(cursor, self._local.known)
                 yield transaction
-            connection.commit()
+                transaction.commit()
         except psycopg2.Error as error:
             if connection.closed or _is_about_the_server(error):
                 self._lose(connection, error)
@@ -145,7 +153,8 @@ class Database:
         except psycopg2.ProgrammingError:
             # libpq quotes what it cannot read, and a password may be in it.
             raise SettingsError(["DATABASE_URL: cannot be read as a PostgreSQL address"]) from None
-        self._local.connection, self._local.epoch = fresh, epoch
+        fresh.autocommit = True  # transactions are begun and ended in our own words
+        self._local.connection, self._local.epoch, self._local.known = fresh, epoch, set()
         return fresh
 
     def _lose(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> None:
@@ -155,14 +164,18 @@ class Database:
 
     def _roll_back(self, connection: psycopg2.extensions.connection) -> None:
         try:
-            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK")
         except psycopg2.Error:
             self.close()
 
 
 def _is_about_the_server(error: psycopg2.Error) -> bool:
-    """Say whether the server or the way there is at fault; a connection that breaks under a statement has no class."""
-    of_that_kind = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    """Say whether the server or the way there is at fault; a connection that breaks under a statement has no class.
+
+    Not supported is a prepared statement whose tables have changed: a fresh connection prepares it anew.
+    """
+    of_that_kind = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.NotSupportedError)
     return (of_that_kind and not _is_about_the_value(error)) or type(error) is psycopg2.DatabaseError
 
 

@@ -1,11 +1,13 @@
-"""Loads the named statements of `queries.sql`."""
+"""Loads the named statements of `queries.sql`, and writes them as PostgreSQL wants to have them prepared."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+_VALUE = re.compile(r"%\((\w+)\)s")
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -17,3 +19,22 @@ def queries() -> dict[str, str]:
     if len(set(names)) != len(names):
         raise ValueError("queries.sql names a statement twice")
     return {name: statement.strip() for name, statement in zip(names, pieces[2::2], strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as PREPARE and EXECUTE take it; `values` names what EXECUTE is to be given, in order."""
+
+    prepare: str
+    execute: str
+    values: tuple[str, ...]
+
+
+@cache
+def prepared(name: str) -> Prepared:
+    """Return the named statement with its values numbered (PostgreSQL manual, PREPARE)."""
+    statement = queries()[name]
+    values = tuple(dict.fromkeys(_VALUE.findall(statement)))
+    numbered = _VALUE.sub(lambda match: f"${values.index(match[1]) + 1}", statement)
+    given = f" ({', '.join(['%s'] * len(values))})" if values else ""
+    return Prepared(f"PREPARE {name} AS {numbered}", f"EXECUTE {name}{given}", values)

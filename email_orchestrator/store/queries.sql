@@ -137,8 +137,10 @@ WITH texts AS (
 UPDATE workflow_state SET claimed_by = NULL, claimed_until = NULL WHERE starts_with(claimed_by, %(holder)s)
 
 -- name: claim_turn
--- Let the claims of drafts follow one another, so that the limit on waiting drafts holds with many workers.
-SELECT pg_advisory_xact_lock(7003119)
+-- Let the claims of drafts follow one another, so that the limit on waiting drafts holds with many workers. None waits
+-- for the disk: nothing leaves the house because of a draft before a later commit that does, and that one brings this
+-- one along (PostgreSQL manual, Asynchronous Commit). At worst a draft is asked for once more.
+SELECT pg_advisory_xact_lock(7003119), set_config('synchronous_commit', 'off', true)
 
 -- name: claim_drafting
 -- Lease the next workflow that needs a draft: edits first, then the oldest; no new one while enough are waiting. Tells
@@ -439,9 +441,6 @@ SELECT value, updated_at, now() AS now FROM service_state WHERE key = %(key)s
 
 -- name: forget
 DELETE FROM service_state WHERE key = %(key)s
-
--- name: clock
-SELECT now() AS now
 
 -- Figures -----------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -18,14 +19,16 @@ log = logging.getLogger(__name__)
 # A draft that waits for this: workflow, revision, action (approve, edit, ignore).
 Report = tuple[int, int, str]
 AT_ONCE = 50
+A_MOMENT = 0.5
 
 
 def report(database: Database, generator: Generator, reports: SimpleQueue[Report], patience: float) -> bool:
     """Pass on what reports there are, waiting up to `patience` seconds for one; False when there was none."""
     try:
-        waiting = [reports.get(timeout=patience), *islice(_at_hand(reports), AT_ONCE - 1)]
+        waiting = [reports.get(timeout=patience)]
     except Empty:
         return False
+    waiting += islice(_soon(reports), AT_ONCE - 1)
     with database.transaction() as tx:
         known = [(workflows.generated_id(tx, workflow, revision), action) for workflow, revision, action in waiting]
     for draft_id, action in known:
@@ -37,7 +40,9 @@ def report(database: Database, generator: Generator, reports: SimpleQueue[Report
     return True
 
 
-def _at_hand(reports: SimpleQueue[Report]) -> Iterator[Report]:
+def _soon(reports: SimpleQueue[Report]) -> Iterator[Report]:
+    """Yield what comes in the next moment: several reports then cost one look into the database."""
+    deadline = time.monotonic() + A_MOMENT
     with suppress(Empty):
         while True:
-            yield reports.get_nowait()
+            yield reports.get(timeout=max(0.0, deadline - time.monotonic()))

@@ -39,7 +39,7 @@ SELECT 'm' || id, '+15551234567', '1 #' || id, reply_sent_at, reply_sent_at FROM
 CLAIM = {"claim": "test/1", "lease": 120}
 ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "claim_drafting": {**CLAIM, "max_awaiting": 10},
-    "claim_text": {**CLAIM, "quiet": False, "urgent": False},
+    "claim_text": {**CLAIM, "quiet": False, "urgent": False, "fresh": 900},
     "claim_replying": {**CLAIM, "id": None, "at_once": False},
     "claim_email_notice": CLAIM,
     "next_text": {},

@@ -45,7 +45,9 @@ def postgres_server(quickest_place: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    with _folder_in(quickest_place) as folder, EmbeddedPostgres(folder, durable=False) as dsn:
+    # Each daemon that a test starts has a dozen connections.
+    room = {"max_connections": "200"}
+    with _folder_in(quickest_place) as folder, EmbeddedPostgres(folder, durable=False, settings=room) as dsn:
         yield dsn
 
 

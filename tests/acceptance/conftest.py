@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,8 +11,6 @@ from pathlib import Path
 import pytest
 from house import House
 from psycopg2.extensions import connection, make_dsn
-
-from email_orchestrator.embedded import EmbeddedPostgres
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,20 +23,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full_walk"):
             item.add_marker(pytest.mark.skip(reason="minutes long: run it by -m full_walk"))
-
-
-@pytest.fixture(scope="session")
-def postgres_server(quickest_place: Path) -> Iterator[str]:
-    """The DSN of a server like the other tests' one, but for its number of connections: each daemon has a dozen."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield given
-        return
-    with tempfile.TemporaryDirectory(prefix="email-orchestrator-", dir=quickest_place) as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        with EmbeddedPostgres(folder, durable=False, settings={"max_connections": "200"}) as dsn:
-            yield dsn
 
 
 @pytest.fixture

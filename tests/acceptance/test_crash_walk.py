@@ -9,12 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from house import House, end, wait_until
+from house import House, end
 from owner import Owner
 
 from email_orchestrator.demo.standins import Answer, refused
 
-ENDS = {"approve": "reply_sent", "edit": "reply_sent", "late": "reply_sent", "ignore": "user_ignored", "wait": "timeout"}
+ENDS = {
+    "approve": "reply_sent",
+    "edit": "reply_sent",
+    "late": "reply_sent",
+    "ignore": "user_ignored",
+    "wait": "timeout",
+}
 STORY_SECONDS = 30.0
 AT_ONCE = 4
 SAMPLE = 16

@@ -1,4 +1,4 @@
-"""The whole house for a test: the real daemon as a process on a real database, with stand-ins for everything outside."""
+"""The whole house for a test: the real daemon as a process on a real database, and stand-ins for all outside."""
 
 from __future__ import annotations
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from email_orchestrator.demo.standins import MailStandIn
 
@@ -76,7 +77,7 @@ class SentMailStandIn:
         found = (MESSAGE_ID.search(mail.content) for mail in list(self._mail.mails))
         return [match[1] if match else b"" for match in found]
 
-    def _say(self, stream: BinaryIO, line: bytes) -> None:
+    def _say(self, stream: io.BufferedRWPair, line: bytes) -> None:
         stream.write(line + b"\r\n")
         stream.flush()
 

@@ -6,7 +6,7 @@ import datetime as real
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -39,7 +39,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
     class Now(real.datetime):
         @classmethod
-        def now(cls, tz: real.tzinfo | None = None) -> real.datetime:
+        def now(cls, tz: real.tzinfo | None = None) -> real.datetime:  # type: ignore[override]
             assert tz is None, "the jobs go by local time, whatever that is worth"
             return made.wall.replace(tzinfo=None)
 
@@ -58,8 +58,8 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 
 @pytest.fixture
-def table(clocks: Clocks) -> Iterator[Timetable]:
-    yield Timetable(Outage(), threading.Event())
+def table(clocks: Clocks) -> Timetable:
+    return Timetable(Outage(), threading.Event())
 
 
 def run_for(table: Timetable, clocks: Clocks, seconds: float) -> None:

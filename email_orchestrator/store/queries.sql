@@ -14,9 +14,11 @@ SELECT p.message_id
  LIMIT %(limit)s
 
 -- name: new_emails
--- Those of some emails that are still pending and that no workflow has taken, oldest first.
-SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
-       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+-- Those of some emails that are still pending and that no workflow has taken, oldest first. PostgreSQL knows times
+-- that Python does not.
+SELECT p.message_id, p.subject, p.from_address,
+       greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
+       p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
   FROM processed_emails p
  WHERE p.status = 'pending' AND p.message_id = ANY (%(ids)s::text[])
    AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
@@ -82,8 +84,9 @@ SELECT lower(email_from) AS sender, count(*) AS count FROM workflow_state
 
 -- name: email
 -- An email as the Email Monitor holds it now.
-SELECT p.message_id, p.subject, p.from_address, p.received_at, p.thread_id, p.in_reply_to, p.status,
-       left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+SELECT p.message_id, p.subject, p.from_address,
+       greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
+       p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
   FROM processed_emails p WHERE p.message_id = %(message_id)s
 
 -- Moving ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from .. import clock
 from ..core import notification, wording
 from ..core.hours import is_answer
 from ..core.models import Composed, Workflow
@@ -19,6 +20,9 @@ from ..store import texts, workflows
 from ..store.connection import Database, Transaction
 
 log = logging.getLogger(__name__)
+
+# The database's clock, by which a lease ends, need not run exactly as ours.
+SHARE_OF_LEASE = 0.8
 
 
 class Room(StrEnum):
@@ -62,6 +66,10 @@ class Desk:
     def claim(self) -> str:
         """Make the name of a new claim."""
         return f"{self.name}/{self.token()}"
+
+    def lease_until(self) -> float:
+        """Return the moment of `clock.now()` until which a lease taken from now on certainly holds."""
+        return clock.now() + self.policy.lease_seconds * SHARE_OF_LEASE
 
 
 def advance(

@@ -32,6 +32,7 @@ def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int 
     `only` names the one workflow to send, without waiting for its delay. `sent_mail` is None when Sent Mail is not
     to be looked into.
     """
+    until = desk.lease_until()
     with desk.database.transaction() as tx:
         if only is not None:
             # Others may be looking at the row for a moment; the claim alone would pass it over.
@@ -45,7 +46,7 @@ def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int 
         return True
     message = _message(desk, claimed, email)
     if message is not None:
-        _send(desk, claimed, message, mailer, sent_mail)
+        _send(desk, claimed, message, until, mailer, sent_mail)
     return True
 
 
@@ -94,10 +95,12 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
             offer(tx, desk, current, "As it is now")
 
 
-def _send(desk: Desk, claimed: Claimed, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> None:
+def _send(
+    desk: Desk, claimed: Claimed, message: bytes, until: float, mailer: Mailer, sent_mail: SentMail | None
+) -> None:
     policy, workflow = desk.policy, claimed.workflow
     try:
-        answer = mailer.send(policy.email_address, workflow.sender, message, policy.lease_seconds * 0.8)
+        answer = mailer.send(policy.email_address, workflow.sender, message, until)
     except AccountError as error:
         with desk.database.transaction() as tx:
             workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))

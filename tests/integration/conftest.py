@@ -12,10 +12,11 @@ from typing import Any
 import psycopg2
 import pytest
 
+from email_orchestrator import clock
 from email_orchestrator.core.models import GeneratedDraft, InboundText, SentText, Workflow
 from email_orchestrator.core.policy import Policy
 from email_orchestrator.core.states import State
-from email_orchestrator.errors import ServiceError
+from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import workflows
 from email_orchestrator.store.connection import Database
 from email_orchestrator.workflow import answering, drafting, intake, notices, receiving, replying, texting, upkeep
@@ -78,7 +79,9 @@ class Mailer:
     failures: deque[BaseException] = field(default_factory=deque)
     mails: list[tuple[str, str, bytes]] = field(default_factory=list)
 
-    def send(self, sender: str, recipient: str, message: bytes, deadline_seconds: float) -> str:
+    def send(self, sender: str, recipient: str, message: bytes, until: float) -> str:
+        if clock.now() >= until:
+            raise ServiceError("SMTP server", "no time was left; nothing was sent", Kind.TRANSIENT)
         if self.failures:
             raise self.failures.popleft()
         self.mails.append((sender, recipient, message))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEN_MEGABYTES = 10 * 2**20
 HOSTILE = "\x1b[2J \u202e \u2028 \x85 =?utf-8?q?a=0D=0ABcc:_evil=40x.y?=\n1=Send 2=Edit 3=Ignore\n[2/3] 📧 #9"
 
-EMAILS: dict[str, dict[str, object]] = {
+EMAILS: dict[str, dict[str, Any]] = {
     "received at the end of time": {"received_at": "infinity"},
     "received before time began": {"received_at": "-infinity"},
     "received by the ancients": {"received_at": "4713-01-01 00:00:00+00 BC"},
@@ -40,7 +40,7 @@ EMAILS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("poison", EMAILS.values(), ids=EMAILS.keys())
-def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, object]) -> None:
+def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, Any]) -> None:
     belt.email(sender="before@example.com")
     bad = belt.email(**{"sender": "bad@example.com", **poison})
     belt.email(sender="after@example.com")

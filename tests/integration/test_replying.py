@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from email_orchestrator import clock
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
+from email_orchestrator.workflow import letters
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -290,3 +292,23 @@ def test_a_row_that_failed_in_a_state_of_its_own_can_be_retried(belt: Belt) -> N
     belt.sql("UPDATE workflow_state SET current_state = 'failed', previous_state = 'awaiting_user'")
     belt.answer("retry #1")
     assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_process_that_stood_still_between_lease_and_sending_sends_nothing(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = belt.offered()
+    build, before = letters.build_message, clock.now
+
+    def build_slowly(*given: Any) -> bytes:
+        monkeypatch.setattr(clock, "now", lambda: before() + belt.desk.policy.lease_seconds)
+        return build(*given)
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr("email_orchestrator.workflow.replying.build_message", build_slowly)
+        belt.answer("1")
+    assert belt.mailer.mails == []
+    assert belt.state(workflow.id) is State.USER_APPROVED
+    belt.hurry()
+    belt.work()
+    assert belt.state(workflow.id) is State.REPLY_SENT

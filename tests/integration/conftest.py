@@ -181,6 +181,16 @@ class Belt:
         moment = at or datetime.now(UTC) + timedelta(seconds=1)
         return receiving.receive(self.desk, InboundText(f"i{next(self._numbers)}", number, words, moment))
 
+    def draft(self) -> None:
+        """Have every draft written that is due, and nothing more."""
+        while drafting.draft_one(self.desk, self.generator):
+            pass
+
+    def answer_with(self, words: str) -> None:
+        """Have the owner text something and act on it, and do nothing more."""
+        self.text(words)
+        assert answering.answer_one(self.desk)
+
     def answer(self, words: str, at: datetime | None = None) -> list[str]:
         """Have the owner text something and act on it; returns what was texted back."""
         before = len(self.gateway.texts)

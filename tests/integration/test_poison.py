@@ -59,6 +59,19 @@ def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, Any]) 
     assert len(belt.sql("SELECT id FROM workflow_state")) in (2, 3)
 
 
+def test_an_email_that_the_database_refuses_fails_alone_with_its_reason(belt: Belt) -> None:
+    belt.sql("ALTER TABLE processed_emails ALTER thread_id TYPE TEXT")
+    belt.email(sender="before@example.com")
+    # More than an entry of an index can hold, and nothing to be gained by compression.
+    bad = belt.email(thread_id="".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(10_000)))
+    belt.email(sender="after@example.com")
+    belt.poll()
+    belt.work()
+    assert belt.workflow(bad).state is State.FAILED
+    assert belt.workflow(bad).error == "the email cannot be read"
+    assert belt.sql("SELECT count(*) FROM workflow_state WHERE current_state = 'awaiting_user'") == [(2,)]
+
+
 @pytest.mark.parametrize("text", ["\x00", "half a \ud83d face", HOSTILE, "x" * 5000, "\n" * 5000, "\u200b"])
 def test_a_draft_of_anything_comes_to_an_end_of_its_own(belt: Belt, text: str) -> None:
     belt.generator.texts.extend([text, "A good draft."])

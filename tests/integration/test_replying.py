@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from email_orchestrator import clock
 from email_orchestrator.core.states import State
-from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
-from email_orchestrator.workflow import letters
+from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
+from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.workflow import letters, replying
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -311,4 +314,43 @@ def test_a_process_that_stood_still_between_lease_and_sending_sends_nothing(
     assert belt.state(workflow.id) is State.USER_APPROVED
     belt.hurry()
     belt.work()
+    assert belt.state(workflow.id) is State.REPLY_SENT
+
+
+def test_a_fault_of_our_own_while_sending_is_an_unknown_outcome(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(RuntimeError("a fault"))
+    belt.answer("1")
+    for _ in range(3):
+        belt.work()
+        belt.hurry()
+    assert belt.workflow(1).error == "outcome unknown"
+    assert belt.mailer.mails == []
+
+
+def test_that_a_reply_is_out_is_recorded_however_long_the_database_is_away(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = belt.offered()
+    belt.answer_with("1")
+    reachable, send = Database.transaction, belt.mailer.send
+
+    def away(_: Database) -> AbstractContextManager[Transaction]:
+        raise DatabaseUnavailable("The database cannot be reached.")
+
+    def send_and_lose_the_database(*given: Any) -> str:
+        monkeypatch.setattr(Database, "transaction", away)
+        return send(*given)
+
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 30:
+            monkeypatch.setattr(Database, "transaction", reachable)
+        return False
+
+    monkeypatch.setattr(belt.mailer, "send", send_and_lose_the_database)
+    belt.desk = replace(belt.desk, wait=wait)
+    assert replying.reply_one(belt.desk, belt.mailer, None)
     assert belt.state(workflow.id) is State.REPLY_SENT

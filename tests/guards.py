@@ -25,10 +25,12 @@ TESTS_FAILED = 1  # pytest's exit code
 
 QUERIES = "email_orchestrator/store/queries.sql"
 REPLYING = "email_orchestrator/workflow/replying.py"
+MEANING = "email_orchestrator/workflow/meaning.py"
 ANSWERING = "email_orchestrator/workflow/answering.py"
 TEXTING = "email_orchestrator/workflow/texting.py"
 SMTP = "email_orchestrator/clients/smtp.py"
 
+MEANINGS = "tests/integration/test_meaning.py"
 CLAIMS = "tests/integration/test_claims.py"
 REPLIES = "tests/integration/test_replying.py"
 TEXTS = "tests/integration/test_texting.py"
@@ -184,16 +186,16 @@ GUARDS = (
     ),
     Guard(
         "an answer from before the draft is none to it",
-        ANSWERING,
-        "if workflow.offered_at is None or written < _second(workflow.offered_at):",
+        MEANING,
+        "if workflow.offered_at is None or is_earlier(written, workflow.offered_at):",
         "if workflow.offered_at is None:",
         (TALKS,),
     ),
     Guard(
         "an unnamed answer needs exactly one draft",
         ANSWERING,
-        "if not closed and (len(known) == 1 or (not known and len(offered) == 1)):",
-        "if offered:",
+        "only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]",
+        "only = offered",
         (TALKS,),
     ),
     Guard(
@@ -213,7 +215,7 @@ GUARDS = (
     Guard(
         "an answer that came before our record of the sending is kept",
         ANSWERING,
-        "if workflow.state is State.SMS_SENDING and self._answers(workflow):",
+        "if workflow.state is State.SMS_SENDING and meaning.answers(workflow, self.said_at):",
         "if False:",
         (TEXTS,),
     ),
@@ -246,6 +248,34 @@ GUARDS = (
         (TALKS,),
     ),
     Guard(
+        "a draft that is gone without the owner's knowing may be meant",
+        MEANING,
+        ' | {row["id"] for row in tx.rows("waits_no_more", written=_second(written))}',
+        "",
+        (MEANINGS,),
+    ),
+    Guard(
+        "a number completes no question asked after it",
+        "email_orchestrator/workflow/asking.py",
+        'if is_earlier(written, datetime.fromisoformat(question["said_at"])):',
+        "if False:",
+        (MEANINGS,),
+    ),
+    Guard(
+        "no bare word for what may be out already",
+        ANSWERING,
+        "if only and only[0].error != OUTCOME_UNKNOWN:",
+        "if only:",
+        (REPLIES,),
+    ),
+    Guard(
+        "an accepted reply counts as sent whoever has the lease",
+        REPLYING,
+        "path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)",
+        "path = (State.REPLY_SENT,)",
+        (REPLIES,),
+    ),
+    Guard(
         "no text at night",
         TEXTING,
         "    quiet = is_quiet(tx.now, desk.policy)\n",
@@ -268,7 +298,7 @@ GUARDS = (
     ),
     Guard(
         "an answer is recorded however long the database is away",
-        REPLYING,
+        "email_orchestrator/workflow/desk.py",
         "            if desk.wait(1):\n                raise\n",
         "            raise\n",
         (REPLIES,),

@@ -46,10 +46,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A text of the inbox, and the time by the database's clock."""
+    """A text of the inbox: when it was stored and the time now, both by the database's clock."""
 
     id: int
     text: InboundText
+    stored_at: datetime
     now: datetime
 
 
@@ -90,6 +91,11 @@ def claim_email_notice(tx: Transaction, claim: str, lease: int) -> Outgoing | No
     """Lease the next text that has to go by email, for `lease` seconds."""
     row = tx.row("claim_email_notice", claim=claim, lease=lease)
     return _outgoing(row, claim) if row else None
+
+
+def has_begun(tx: Transaction, *, within: float, quiet: bool) -> bool:
+    """Say whether a text is in the midst of its parts and the next is due within some seconds, and may go out."""
+    return bool(tx.rows("begun_texts", within=within, quiet=quiet, fresh=CONVERSATION.total_seconds()))
 
 
 def begin_anew(tx: Transaction, text: Outgoing) -> None:
@@ -153,7 +159,7 @@ def next_text(tx: Transaction) -> Received | None:
     if row is None:
         return None
     text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
-    return Received(row["id"], text, row["now"])
+    return Received(row["id"], text, row["stored_at"], row["now"])
 
 
 def _outgoing(row: Row, claim: str) -> Outgoing:

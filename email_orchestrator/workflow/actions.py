@@ -212,12 +212,11 @@ def show_more(tx: Transaction, desk: Desk, workflow: Workflow, *, urgent: bool) 
 
 
 def resume_mail(tx: Transaction, desk: Desk) -> bool:
-    """End a pause of all replies; False when there was none."""
-    if memory.recall(tx, memory.MAIL_PAUSE) is None:
-        return False
+    """End a pause of all replies; False when there was none in force."""
+    paused = memory.mail_is_paused(tx)
     memory.forget(tx, memory.MAIL_PAUSE)
     tx.after_commit(lambda: desk.wake(Room.REPLYING))
-    return True
+    return paused
 
 
 def _offer_current(tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None) -> None:

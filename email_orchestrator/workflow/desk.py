@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import clock
 from ..core import notification, wording
@@ -15,11 +15,12 @@ from ..core.hours import is_answer
 from ..core.models import Composed, Workflow
 from ..core.policy import Policy
 from ..core.states import Actor, State
-from ..errors import WrongState
+from ..errors import DatabaseUnavailable, WrongState
 from ..store import texts, workflows
 from ..store.connection import Database, Transaction
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # The database's clock, by which a lease ends, need not run exactly as ours.
 SHARE_OF_LEASE = 0.8
@@ -106,12 +107,29 @@ def log_transition(workflow: Workflow, state: State, actor: Actor, reason: str |
     )
 
 
+def insist(desk: Desk, record: Callable[[], T]) -> T:
+    """Record what happened outside and cannot happen again, however long the database is away; returns what it does."""
+    while True:
+        try:
+            return record()
+        except DatabaseUnavailable:
+            if desk.wait(1):
+                raise
+
+
 def tell(
-    tx: Transaction, desk: Desk, sort: texts.Sort, text: str, *, urgent: bool = False, channel: str = "sms"
+    tx: Transaction,
+    desk: Desk,
+    sort: texts.Sort,
+    text: str,
+    *,
+    urgent: bool = False,
+    channel: str = "sms",
+    workflow_id: int | None = None,
 ) -> None:
     """Have a sentence of ours texted to the owner once the transaction is committed."""
     composed = Composed(notification.compose_text(text, desk.policy.style))
-    texts.queue(tx, sort, composed, urgent=urgent, channel=channel)
+    texts.queue(tx, sort, composed, urgent=urgent, channel=channel, workflow_id=workflow_id)
     tx.after_commit(lambda: desk.wake(Room.TEXTING if channel == "sms" else Room.REPLYING))
 
 

@@ -11,7 +11,7 @@ from ..errors import AccountError
 from ..store import memory
 from ..store.connection import Transaction
 from ..store.texts import Sort
-from .desk import Desk, tell
+from .desk import Desk, Room, tell
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
         "message": error.message,
     }
     memory.remember(tx, memory.MAIL_PAUSE, value)
+    tx.run("text_instead")
+    tx.after_commit(lambda: desk.wake(Room.TEXTING))
     log.warning("%s; mail rests until %s", error, until or "the next start or a retry")
     if before.get("trouble") != error.trouble:
         text = wording.mail_paused(error.trouble, error.message, until, desk.policy)

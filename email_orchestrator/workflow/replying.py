@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from ..core import wording
 from ..core.hours import is_answer
-from ..core.models import Email
+from ..core.models import Email, Workflow
 from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
-from ..core.states import OUTCOME_UNKNOWN, Actor, State
-from ..errors import AccountError, DatabaseUnavailable, Kind, ServiceError
+from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
+from ..errors import AccountError, Kind, ServiceError
 from ..store import emails, memory, workflows
 from ..store.texts import Sort
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, advance, give_up, offer, tell
+from .desk import Desk, advance, give_up, insist, offer, tell
 from .letters import build_message, write_letter
 from .pausing import pause_mail
 from .ports import Mailer, SentMail
@@ -74,6 +73,8 @@ def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
 def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
     """Bring back a reply that is not what was approved (a new signature, say), for the owner to approve what it is."""
     with desk.database.transaction() as tx:
+        events = workflows.events(tx, claimed.workflow.id)
+        doubt = OUTCOME_UNKNOWN if any(event.reason == OUTCOME_UNKNOWN for event in events) else None
         back = advance(
             tx,
             desk,
@@ -87,6 +88,9 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
             send_started_at=None,
             offered_at=None,
             next_attempt_at=None,
+            remind_at=None,
+            timeout_at=None,
+            error_message=doubt,
         )
         current = workflows.get(tx, claimed.workflow.id)
         if back and current is not None:
@@ -101,52 +105,45 @@ def _send(
     policy, workflow = desk.policy, claimed.workflow
     try:
         answer = mailer.send(policy.email_address, workflow.sender, message, until)
-    except AccountError as error:
-        with desk.database.transaction() as tx:
-            workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
-            pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
     except ServiceError as error:
         if error.kind is Kind.UNKNOWN:
             log.warning("workflow %d: %s; looking into Sent Mail", workflow.id, error)
             _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
         else:
-            _record_failure(desk, claimed, error)
+            failure = error
+            insist(desk, lambda: _record_failure(desk, claimed, failure))
     except Exception:
         # Whatever it was, it may have struck after the message was handed over.
         log.exception("workflow %d: the sending broke off", workflow.id)
         _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
     else:
         log.info("workflow %d: accepted by SMTP: %s", workflow.id, answer)
-        _insist(desk, lambda: _record_sent(desk, claimed))
+        insist(desk, lambda: _record_sent(desk, claimed.workflow))
 
 
-def _insist(desk: Desk, record: Callable[[], None]) -> None:
-    """Record something that happened and cannot happen again, however long the database is away."""
-    while True:
-        try:
-            return record()
-        except DatabaseUnavailable:
-            if desk.wait(1):
-                raise
-
-
-def _record_sent(desk: Desk, claimed: Claimed) -> None:
-    workflow = claimed.workflow
+def _record_sent(desk: Desk, workflow: Workflow) -> None:
+    """Record that a reply is out, which is so whoever has the lease by now, and whatever others could not find out."""
     with desk.database.transaction() as tx:
-        sent = advance(
+        current = workflows.hold(tx, workflow.id)
+        doubted = current is not None and current.error == OUTCOME_UNKNOWN and current.state is State.FAILED
+        path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
+        if (
+            current is None
+            or current.reply_message_id != workflow.reply_message_id
+            or not may_follow(current.state, path[0])
+        ):
+            log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", workflow.id)
+            return
+        advance(
             tx,
             desk,
-            workflow,
-            State.REPLY_SENT,
+            current,
+            *path,
             actor=Actor.POLL,
-            claim=claimed.claim,
             reply_sent_at=tx.now,
             send_started_at=None,
             error_message=None,
         )
-        if not sent:
-            log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", workflow.id)
-            return
         memory.forget(tx, memory.MAIL_PAUSE)
         if desk.policy.confirm:
             tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
@@ -154,13 +151,17 @@ def _record_sent(desk: Desk, claimed: Claimed) -> None:
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
-    failures = claimed.workflow.attempts + 1
+    workflow = claimed.workflow
+    failures = workflow.attempts + 1
     delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
-        if delay is None:
-            give_up(tx, desk, claimed.workflow, str(error), claimed.claim)
+        if isinstance(error, AccountError):
+            if workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error)):
+                pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
+        elif delay is None:
+            give_up(tx, desk, workflow, str(error), claimed.claim)
         elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
-            log.warning("workflow %d: %s; trying again in %.0f s", claimed.workflow.id, error, delay)
+            log.warning("workflow %d: %s; trying again in %.0f s", workflow.id, error, delay)
 
 
 def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | None, lookups: int | None = None) -> None:
@@ -176,7 +177,7 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
         found = False
     if found:
         log.info("workflow %d: found in Sent Mail", workflow.id)
-        _insist(desk, lambda: _record_sent(desk, claimed))
+        insist(desk, lambda: _record_sent(desk, claimed.workflow))
         return
     with desk.database.transaction() as tx:
         if sent_mail is not None and done < len(LOOK_AGAIN_AFTER):

@@ -59,6 +59,21 @@ def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, Any]) 
     assert len(belt.sql("SELECT id FROM workflow_state")) in (2, 3)
 
 
+def test_of_an_endless_subject_no_more_is_kept_than_anybody_reads(belt: Belt) -> None:
+    belt.email(subject="word " * 200_000)
+    belt.poll()
+    assert belt.sql("SELECT length(email_subject) <= 10000 FROM workflow_state") == [(True,)]
+
+
+@pytest.mark.parametrize("absurd", [row["received_at"] for row in EMAILS.values() if "received_at" in row])
+def test_an_email_of_any_date_can_be_quoted(belt: Belt, absurd: str) -> None:
+    belt.with_policy(quote_original=True)
+    belt.offered(received_at="now")
+    belt.sql("UPDATE processed_emails SET received_at = %s", absurd)
+    belt.answer("1")
+    assert belt.state(1) is State.REPLY_SENT
+
+
 def test_an_email_that_the_database_refuses_fails_alone_with_its_reason(belt: Belt) -> None:
     belt.sql("ALTER TABLE processed_emails ALTER thread_id TYPE TEXT")
     belt.email(sender="before@example.com")

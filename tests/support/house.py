@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +32,8 @@ INHERITED = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH")
 NEARLY_OVER = """
 UPDATE workflow_state
    SET remind_at = least(remind_at, now()), timeout_at = CASE WHEN remind_at IS NULL THEN now() ELSE timeout_at END
- WHERE current_state = 'awaiting_user' AND user_responded_at IS NULL AND email_from SIMILAR TO '(wait|late).%%'
+ WHERE current_state = 'awaiting_user' AND email_from SIMILAR TO '(wait|late).%%'
+   AND NOT EXISTS (SELECT FROM workflow_event e WHERE e.workflow_id = workflow_state.id AND e.from_state = 'timeout')
 """
 
 
@@ -210,10 +212,11 @@ def write_draft(asked: DraftRequest) -> str:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Find a port that nobody listens on, of those that no outgoing connection is given (`ip_local_port_range`)."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wishes(senders: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ from .web.front import Front
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Bell, Outage, Staff, Worker
 from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
-from .workflow.desk import Desk, Room
+from .workflow.desk import Desk, Room, texting_room
 
 log = logging.getLogger(__name__)
 
@@ -149,17 +149,18 @@ def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
         rest = REST if number == 1 else LONG_REST
         hire(f"drafting-{number}", to_draft, lambda: drafting.draft_in_turn(desk, clients.generator), rest)
     # A gateway may take half a minute for a draft's text, and an answer must not wait for that.
-    for name, urgent in (("texting", False), ("answering by text", True)):
-        hire(name, staff.bell(Room.TEXTING), partial(texting.text_in_turn, desk, clients.gateway, urgent))
+    for urgent in (False, True):
+        room = texting_room(urgent)
+        hire(room, staff.bell(room), partial(texting.text_in_turn, desk, clients.gateway, urgent))
     hire(REPLYING, staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
-    hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_one(desk))
+    hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_in_turn(desk))
     hire("feedback", staff.bell("feedback"), lambda: feedback.report(database, clients.generator, reports, REST), 0.0)
     return House(settings, desk, clients, staff, outage, vitals, stop)
 
 
 def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
     """Approved replies go first; both speak to SMTP, so that they share its one connection."""
-    busy = replying.reply_one(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
+    busy = replying.reply_in_turn(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
     if not busy:
         clients.mailer.close_idle()
     return busy

@@ -96,7 +96,7 @@ GUARDS = (
     Guard(
         "no resend after a crash",
         REPLYING,
-        "    if claimed.in_doubt:\n",
+        "    if job.claimed.in_doubt:\n",
         "    if False:\n",
         (REPLIES,),
     ),
@@ -152,8 +152,8 @@ GUARDS = (
     Guard(
         "a lease that counts from before it is taken",
         REPLYING,
-        "mailer.send(policy.email_address, workflow.sender, message, until)",
-        "mailer.send(policy.email_address, workflow.sender, message, desk.lease_until())",
+        "mailer.send(desk.policy.email_address, workflow.sender, message, job.until)",
+        "mailer.send(desk.policy.email_address, workflow.sender, message, desk.lease_until())",
         (REPLIES,),
     ),
     Guard(

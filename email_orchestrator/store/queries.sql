@@ -304,8 +304,12 @@ VALUES (%(workflow_id)s, %(revision)s, %(text)s, %(instructions)s, %(ai_draft_id
 -- name: drafts
 SELECT * FROM draft WHERE workflow_id = %(id)s ORDER BY revision
 
--- name: generated_id
-SELECT ai_draft_id FROM draft WHERE workflow_id = %(id)s AND revision = %(revision)s
+-- name: generated_ids
+-- The names that the AI Reply Generator gave to some drafts.
+SELECT g.place, d.ai_draft_id
+  FROM unnest(%(ids)s::int[], %(revisions)s::int[]) WITH ORDINALITY AS g (workflow_id, revision, place)
+  JOIN draft d USING (workflow_id, revision)
+ WHERE d.ai_draft_id <> ''
 
 -- Outbox ------------------------------------------------------------------------------------------------------------
 
@@ -460,8 +464,14 @@ SELECT i.waits_for FROM sms_inbox i
 -- name: text_waits_for
 UPDATE sms_inbox SET waits_for = %(workflow_id)s WHERE id = %(id)s
 
+-- name: awaits
+-- Whether a text waits for the sending of a draft to be recorded.
+SELECT id FROM sms_inbox WHERE processed_at IS NULL AND waits_for = %(workflow_id)s LIMIT 1
+
 -- name: text_done
-UPDATE sms_inbox SET processed_at = now(), outcome = %(outcome)s WHERE id = %(id)s
+-- Record what came of a text; tells whether there are others to act on.
+UPDATE sms_inbox i SET processed_at = now(), outcome = %(outcome)s WHERE i.id = %(id)s
+RETURNING EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
 
 -- name: text_stumbled
 -- Count a failure to act on a text; after the third it is put aside.

@@ -153,6 +153,11 @@ def store_text(tx: Transaction, text: InboundText) -> bool:
     return stored is not None
 
 
+def is_awaited(tx: Transaction, workflow_id: int) -> bool:
+    """Say whether an answer of the owner's waits for the sending of a workflow's draft to be recorded."""
+    return tx.row("awaits", workflow_id=workflow_id) is not None
+
+
 def next_text(tx: Transaction) -> Received | None:
     """Take the oldest text that can be acted on, and hold it until the transaction ends."""
     row = tx.row("next_text")
@@ -160,6 +165,12 @@ def next_text(tx: Transaction) -> Received | None:
         return None
     text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
     return Received(row["id"], text, row["stored_at"], row["now"])
+
+
+def done(tx: Transaction, received: Received, outcome: str) -> bool:
+    """Record what came of a text, in a few words; returns whether there are others to act on."""
+    row = tx.row("text_done", id=received.id, outcome=outcome)
+    return row is not None and row["more"]
 
 
 def _outgoing(row: Row, claim: str) -> Outgoing:

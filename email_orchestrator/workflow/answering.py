@@ -34,14 +34,25 @@ class StillSending(Exception):
 
 def answer_one(desk: Desk) -> bool:
     """Act on the oldest text of the inbox; False when there is none."""
+    return _answer(desk)[0]
+
+
+def answer_in_turn(desk: Desk) -> bool:
+    """Act on the oldest text of the inbox; True when there are more: look again."""
+    return _answer(desk)[1]
+
+
+def _answer(desk: Desk) -> tuple[bool, bool]:
+    """Act on the oldest text of the inbox; returns whether there was one, and whether there may be more."""
     received: Received | None = None
+    more = True
     try:
         with desk.database.transaction() as tx:
             received = texts.next_text(tx)
             if received is None:
-                return False
+                return False, False
             outcome = Conversation(tx, desk, received).act()
-            tx.run("text_done", id=received.id, outcome=outcome)
+            more = texts.done(tx, received, outcome)
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
     except StillSending as waiting:
         # In a transaction of its own: whatever the text was about to do or to end is undone.
@@ -54,7 +65,7 @@ def answer_one(desk: Desk) -> bool:
             raise
         log.exception("inbox %d: it could not be acted on", received.id)
         _put_aside(desk, received)
-    return True
+    return True, more
 
 
 def _put_aside(desk: Desk, received: Received) -> None:

@@ -31,6 +31,7 @@ class Room(StrEnum):
 
     DRAFTING = "drafting"
     TEXTING = "texting"
+    ANSWERING_BY_TEXT = "answering by text"
     REPLYING = "replying"
     ANSWERING = "answering"
 
@@ -40,8 +41,6 @@ _NEXT_ROOM = {
     State.AI_GENERATING: Room.DRAFTING,
     State.USER_EDIT_REQUESTED: Room.DRAFTING,
     State.USER_APPROVED: Room.REPLYING,
-    State.AWAITING_USER: Room.ANSWERING,
-    State.FAILED: Room.ANSWERING,
 }
 
 
@@ -88,6 +87,8 @@ def advance(
         return False
     tx.after_commit(lambda: log_transition(workflow, path[-1], actor, reason))
     room = _NEXT_ROOM.get(path[-1])
+    if workflow.state is State.SMS_SENDING and texts.is_awaited(tx, workflow.id):
+        room = Room.ANSWERING
     if room is not None:
         tx.after_commit(lambda: desk.wake(room))
     return True
@@ -117,6 +118,11 @@ def insist(desk: Desk, record: Callable[[], T]) -> T:
                 raise
 
 
+def texting_room(urgent: bool) -> Room:
+    """Name who texts what answers the owner, or the rest."""
+    return Room.ANSWERING_BY_TEXT if urgent else Room.TEXTING
+
+
 def tell(
     tx: Transaction,
     desk: Desk,
@@ -130,7 +136,7 @@ def tell(
     """Have a sentence of ours texted to the owner once the transaction is committed."""
     composed = Composed(notification.compose_text(text, desk.policy.style))
     texts.queue(tx, sort, composed, urgent=urgent, channel=channel, workflow_id=workflow_id)
-    tx.after_commit(lambda: desk.wake(Room.TEXTING if channel == "sms" else Room.REPLYING))
+    tx.after_commit(lambda: desk.wake(texting_room(urgent) if channel == "sms" else Room.REPLYING))
 
 
 def offer(
@@ -158,15 +164,9 @@ def offer(
         ),
         desk.policy.style,
     )
-    texts.queue(
-        tx,
-        sort,
-        composed,
-        urgent=is_answer(tx.now, said_at or workflow.responded_at),
-        workflow_id=workflow.id,
-        revision=workflow.revision,
-    )
-    tx.after_commit(lambda: desk.wake(Room.TEXTING))
+    urgent = is_answer(tx.now, said_at or workflow.responded_at)
+    texts.queue(tx, sort, composed, urgent=urgent, workflow_id=workflow.id, revision=workflow.revision)
+    tx.after_commit(lambda: desk.wake(texting_room(urgent)))
 
 
 def offer_note(workflow: Workflow) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from ..core import wording
 from ..core.hours import is_answer
@@ -12,6 +13,7 @@ from ..core.retry import retry_delay
 from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
 from ..errors import AccountError, Kind, ServiceError
 from ..store import emails, memory, workflows
+from ..store.connection import Transaction
 from ..store.texts import Sort
 from ..store.workflows import IN_WORK, Claimed
 from .desk import Desk, advance, give_up, insist, offer, tell
@@ -25,6 +27,15 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_AFTER = (5, 15)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A leased workflow and its email as it is now; the lease holds until the moment `until` of `clock.now()`."""
+
+    claimed: Claimed
+    email: Email | None
+    until: float
+
+
 def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int | None = None) -> bool:
     """Send the next approved reply that is due; False when there is none.
 
@@ -36,17 +47,41 @@ def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int 
         if only is not None:
             # Others may be looking at the row for a moment; the claim alone would pass it over.
             workflows.hold(tx, only)
-        claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
-        if claimed is None:
-            return False
-        email = emails.read(tx, claimed.workflow.message_id)
-    if claimed.in_doubt:
-        _look_into_sent_mail(desk, claimed, sent_mail)
-        return True
-    message = _message(desk, claimed, email)
-    if message is not None:
-        _send(desk, claimed, message, until, mailer, sent_mail)
+        job = _claim(tx, desk, until, only)
+    if job is None:
+        return False
+    _reply(desk, job, mailer, sent_mail, in_turn=False)
     return True
+
+
+def reply_in_turn(desk: Desk, mailer: Mailer, sent_mail: SentMail | None) -> bool:
+    """Send one reply after the other, the next leased in the transaction that records the last; True: look again."""
+    until = desk.lease_until()
+    with desk.database.transaction() as tx:
+        job = _claim(tx, desk, until)
+    looked = True
+    while job is not None:
+        job, looked = _reply(desk, job, mailer, sent_mail, in_turn=True)
+    return not looked
+
+
+def _claim(tx: Transaction, desk: Desk, until: float, only: int | None = None) -> Job | None:
+    claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
+    return Job(claimed, emails.read(tx, claimed.workflow.message_id), until) if claimed else None
+
+
+def _reply(
+    desk: Desk, job: Job, mailer: Mailer, sent_mail: SentMail | None, *, in_turn: bool
+) -> tuple[Job | None, bool]:
+    """Send a reply or find out what became of it; returns the next job, and whether one was looked for."""
+    if job.claimed.in_doubt:
+        _look_into_sent_mail(desk, job.claimed, sent_mail)
+        return None, False
+    message = _message(desk, job.claimed, job.email)
+    if message is None or not _send(desk, job, message, mailer, sent_mail):
+        return None, False
+    in_turn = in_turn and not desk.wait(0)
+    return insist(desk, lambda: _record_sent(desk, job.claimed.workflow, in_turn=in_turn)), in_turn
 
 
 def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
@@ -99,12 +134,11 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
             offer(tx, desk, current, "As it is now")
 
 
-def _send(
-    desk: Desk, claimed: Claimed, message: bytes, until: float, mailer: Mailer, sent_mail: SentMail | None
-) -> None:
-    policy, workflow = desk.policy, claimed.workflow
+def _send(desk: Desk, job: Job, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> bool:
+    """Hand a reply to SMTP; returns whether it was accepted, which is yet to be recorded, unlike all else."""
+    claimed, workflow = job.claimed, job.claimed.workflow
     try:
-        answer = mailer.send(policy.email_address, workflow.sender, message, until)
+        answer = mailer.send(desk.policy.email_address, workflow.sender, message, job.until)
     except ServiceError as error:
         if error.kind is Kind.UNKNOWN:
             log.warning("workflow %d: %s; looking into Sent Mail", workflow.id, error)
@@ -118,36 +152,45 @@ def _send(
         _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
     else:
         log.info("workflow %d: accepted by SMTP: %s", workflow.id, answer)
-        insist(desk, lambda: _record_sent(desk, claimed.workflow))
+        return True
+    return False
 
 
-def _record_sent(desk: Desk, workflow: Workflow) -> None:
-    """Record that a reply is out, which is so whoever has the lease by now, and whatever others could not find out."""
+def _record_sent(desk: Desk, workflow: Workflow, *, in_turn: bool = False) -> Job | None:
+    """Record that a reply is out, which is so whoever has the lease by now and whatever others could not find out.
+
+    Returns the next reply, leased in the same transaction, when it goes on in turn.
+    """
+    until = desk.lease_until()
     with desk.database.transaction() as tx:
-        current = workflows.hold(tx, workflow.id)
-        doubted = current is not None and current.error == OUTCOME_UNKNOWN and current.state is State.FAILED
-        path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
-        if (
-            current is None
-            or current.reply_message_id != workflow.reply_message_id
-            or not may_follow(current.state, path[0])
-        ):
+        if not _count_as_sent(tx, desk, workflow):
             log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", workflow.id)
-            return
-        advance(
-            tx,
-            desk,
-            current,
-            *path,
-            actor=Actor.POLL,
-            reply_sent_at=tx.now,
-            send_started_at=None,
-            error_message=None,
-        )
-        memory.forget(tx, memory.MAIL_PAUSE)
-        if desk.policy.confirm:
-            tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
-        tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
+        return _claim(tx, desk, until) if in_turn else None
+
+
+def _count_as_sent(tx: Transaction, desk: Desk, workflow: Workflow) -> bool:
+    current = workflows.hold(tx, workflow.id)
+    if current is None or current.reply_message_id != workflow.reply_message_id:
+        return False
+    doubted = current.error == OUTCOME_UNKNOWN and current.state is State.FAILED
+    path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
+    if not may_follow(current.state, path[0]):
+        return False
+    advance(
+        tx,
+        desk,
+        current,
+        *path,
+        actor=Actor.POLL,
+        reply_sent_at=tx.now,
+        send_started_at=None,
+        error_message=None,
+    )
+    memory.forget(tx, memory.MAIL_PAUSE)
+    if desk.policy.confirm:
+        tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
+    tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
+    return True
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:

@@ -115,12 +115,8 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str |
     workflow = workflows.get(tx, text.workflow_id or 0)
     if workflow is None or workflow.revision != text.revision:
         return
-    if text.sort in (Sort.OFFER, Sort.MORE):
-        tx.run("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
-    if text.sort is not Sort.OFFER:
-        return
     remind_after, timeout_after = desk.policy.response_timeout, desk.policy.final_timeout
-    if workflow.state is State.SMS_SENDING:
+    if text.sort is Sort.OFFER and workflow.state is State.SMS_SENDING:
         advance(
             tx,
             desk,
@@ -135,7 +131,10 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str |
             remind_at=now + timedelta(seconds=remind_after),
             timeout_at=now + timedelta(seconds=timeout_after),
         )
-    else:
+        return
+    if text.sort in (Sort.OFFER, Sort.MORE):
+        tx.run("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+    if text.sort is Sort.OFFER:
         tx.run(
             "draft_texted",
             id=workflow.id,

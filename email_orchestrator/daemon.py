@@ -34,8 +34,10 @@ TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
+LOOK_FOR_EMAILS = 1
 REPLYING = "replying"
 FETCH_MISSED = "fetch missed texts"
+POLL = "poll"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,9 @@ def _web_server(house: House) -> Iterator[WebServer]:
 def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
     timetable = Timetable(house.outage, house.stop)
-    timetable.every(settings.poll_interval, "poll", lambda: intake.poll(desk, clients.monitor))
+    timetable.every(settings.poll_interval, POLL, lambda: intake.poll(desk, clients.monitor))
+    arrivals = intake.Arrivals(desk)
+    timetable.every(LOOK_FOR_EMAILS, "look for new emails", lambda: timetable.run(POLL) if arrivals.any() else None)
     timetable.every(
         settings.sms_reconcile_interval,
         FETCH_MISSED,

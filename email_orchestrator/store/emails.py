@@ -52,6 +52,12 @@ def new_ids(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | Non
     return [row["message_id"] for row in rows]
 
 
+def newest(tx: Transaction) -> int:
+    """Return the number of the newest email of all, 0 when there is none."""
+    row = tx.row("newest_email")
+    return (row and row["id"]) or 0
+
+
 def new_emails(tx: Transaction, ids: Sequence[str]) -> list[Email]:
     """Read those of some emails that are still pending and not taken, oldest first."""
     rows = tx.rows("new_emails", ids=list(ids), **LIMITS)

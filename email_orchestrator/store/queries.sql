@@ -13,6 +13,10 @@ SELECT p.message_id
  ORDER BY p.received_at, p.id
  LIMIT %(limit)s
 
+-- name: newest_email
+-- The number of the Email Monitor's newest row; it costs the same however many there are.
+SELECT max(id) AS id FROM processed_emails
+
 -- name: new_emails
 -- Those of some emails that are still pending and that no workflow has taken, oldest first. PostgreSQL knows times
 -- that Python does not.

@@ -43,6 +43,7 @@ ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "claim_replying": {**CLAIM, "id": None, "at_once": False},
     "claim_email_notice": CLAIM,
     "next_text": {},
+    "newest_email": {},
     "overdue_reminders": {},
     "overdue_timeouts": {},
     "stranded_offers": {},

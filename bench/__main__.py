@@ -62,6 +62,7 @@ def _measure(house: House, count: int, quick: bool, workers: int, only: list[str
         "batch, AI 200 ms": lambda: scenes.batch(house, fewer // 2, 0.2, workers),
         "one at a time": lambda: scenes.alone(house, some),
         "answers under load": lambda: scenes.answers_under_load(house, some, workers),
+        "1, 2 and 4 daemons": lambda: scenes.several(house, fewer, workers),
         "2,000 waiting": lambda: scenes.waiting(house, 2000),
         "100,000 finished": lambda: scenes.history(house, 100_000, some),
         "commands": lambda: scenes.commands(house, 5 if quick else 11),

@@ -24,6 +24,8 @@ from .outside import ADDRESS, PASSWORD, PHONE, Remote, world
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+# Each daemon has a dozen connections beside those of its workers.
+ROOM = {"max_connections": "200"}
 TABLES = "workflow_state, workflow_event, draft, sms_inbox, sms_outbox, service_state, processed_emails"
 
 
@@ -76,7 +78,7 @@ def open_house(place: Path | None) -> Iterator[House]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="email-orchestrator-bench-", dir=place)))
         folder.chmod(0o711)
-        dsn = stack.enter_context(EmbeddedPostgres(folder / "postgres", durable=True))
+        dsn = stack.enter_context(EmbeddedPostgres(folder / "postgres", durable=True, settings=ROOM))
         database = Database(dsn)
         schema.apply(database)
         database.close()

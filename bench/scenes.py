@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,34 @@ def batch(house: House, count: int, latency: float, workers: int) -> Figures:
         "resident_mb_after": resident,
         "resident_mb_peak": peak,
     }
+
+
+def several(house: House, count: int, workers: int) -> Figures:
+    """Drive many whole workflows through one, two and four daemons on one database, which share the workers."""
+    figures: Figures = {}
+    for number in (1, 2, 4):
+        house.clear()
+        with ExitStack() as stack:
+            running = [stack.enter_context(daemon(house, workers=workers // number)) for _ in range(number)]
+            before, own_before = read_counters(house), processor_seconds(*(one.pid for one in running))
+            database_before = processor_seconds(*house.database_processes())
+            house.add_emails(count, f"several-{number}")
+            wait_for(house, count, 60 + count / 5)
+            own = processor_seconds(*(one.pid for one in running)) - own_before
+            served = processor_seconds(*house.database_processes()) - database_before
+            story = house.world("story")
+            after = read_counters(house)
+            connections = house.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'email-orch%%'")
+        listed = next(at for at, what in story if what == "listed")
+        last = max(at for at, what in story if what == "mail")
+        figures |= {
+            f"{number}_workflows_per_s": count / (last - listed),
+            f"{number}_commits_per_workflow": (after.commits - before.commits) / count,
+            f"{number}_own_cpu_ms_per_workflow": own / count * 1000,
+            f"{number}_database_cpu_ms_per_workflow": served / count * 1000,
+            f"{number}_connections": float(connections[0][0]),
+        }
+    return figures
 
 
 def alone(house: House, count: int, latency: float = 0.0) -> Figures:

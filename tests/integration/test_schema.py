@@ -771,6 +771,22 @@ def test_an_odd_row_goes_on_like_any_other_and_never_sends_an_empty_reply(
     assert b"draft" in content.lower()
 
 
+@pytest.mark.parametrize("columns", [{}, {"ai_reply_text": " "}])
+def test_a_row_that_timed_out_without_a_draft_gets_one_before_anything_is_sent(
+    first_design: str, upgraded: Any, columns: dict[str, Any]
+) -> None:
+    number = old_row(first_design, State.TIMEOUT, **columns)
+    belt = upgraded()
+    belt.answer(f"again #{number}")
+    told = f'Not sent: #{number} has no draft. Text "2 #{number} <what to say>" to have one written.'
+    assert belt.answer(f"1 #{number}") == [told]
+    belt.answer(f"2 #{number} say yes")
+    belt.answer(f"1 #{number}")
+    assert belt.state(number) is State.REPLY_SENT
+    [(_, _, content)] = belt.mailer.mails
+    assert b"Draft number 1." in content
+
+
 def test_a_row_in_a_state_that_there_is_not_says_so_and_waits_for_a_person(first_design: str, upgraded: Any) -> None:
     number = old_row(first_design, "Working on it", **TEXTED)
     belt = upgraded()

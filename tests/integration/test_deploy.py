@@ -217,6 +217,22 @@ def test_the_log_is_shipped_under_the_name_of_the_service(name: str) -> None:
     assert load(DEPLOY / "filebeat" / "filebeat.example.yml")["output.kafka"]["topic"] == "docker_logs"
 
 
+def test_what_systemd_says_of_the_service_is_shipped_too() -> None:
+    """A crash or a missed watchdog stands in the journal under systemd's own unit, which a match by field leaves out."""
+    (journal,) = load(DEPLOY / "filebeat" / "journal.yml")
+    assert journal["units"] == ["email-orchestrator.service"]
+    assert "include_matches" not in journal
+
+
+def test_a_log_of_few_lines_is_shipped_at_once_and_a_rotated_one_to_its_end() -> None:
+    (file,) = load(DEPLOY / "filebeat" / "file.yml")
+    assert file["file_identity.native"] is None
+    assert file["prospector.scanner.fingerprint.enabled"] is False
+    log = "/var/log/email-orchestrator/service.log"
+    assert file["paths"] == [log, f"{log}.1"]
+    assert "delaycompress" in (TOP / "docs" / "operating.md").read_text(encoding="utf-8")
+
+
 def test_what_is_dropped_on_the_way_is_in_the_log(tmp_path: Path) -> None:
     """The keys that the inputs take for granted are those that the log writes."""
     root = logging.getLogger()
@@ -231,6 +247,8 @@ def test_what_is_dropped_on_the_way_is_in_the_log(tmp_path: Path) -> None:
         root.setLevel(level)
     entry = json.loads((tmp_path / "service.log").read_text())
     assert {"@timestamp", "message", "service.name"} <= set(entry)
+    # RFC 3339, the only form in which Filebeat takes it over.
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry["@timestamp"])
 
 
 def test_only_the_webhook_is_reachable_through_the_proxy() -> None:

@@ -218,7 +218,7 @@ def test_the_log_is_shipped_under_the_name_of_the_service(name: str) -> None:
 
 
 def test_what_systemd_says_of_the_service_is_shipped_too() -> None:
-    """A crash or a missed watchdog stands in the journal under systemd's own unit, which a match by field leaves out."""
+    """A crash or a missed watchdog stands in the journal under systemd's own unit: a match by field leaves it out."""
     (journal,) = load(DEPLOY / "filebeat" / "journal.yml")
     assert journal["units"] == ["email-orchestrator.service"]
     assert "include_matches" not in journal

@@ -1,8 +1,9 @@
 -- The database of Email Orchestrator, whole: applied by `email-orchestrator init-db`, as often as one likes.
 -- It brings an empty database, one that the Email Monitor has prepared, and one of any earlier version to the same state.
 
--- One at a time; whoever is second waits for the first, and a large table may take its time.
-SELECT set_config('lock_timeout', '120s', true), set_config('statement_timeout', '0', true);
+-- One at a time. Whoever has to wait, for another or for a backup, gives up soon and comes again (`init-db` by itself):
+-- the daemon queues behind it. Once the tables are ours, a large one may take its time.
+SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '0', true);
 SELECT pg_advisory_xact_lock(7003118);
 
 -- The Email Monitor's table, exactly as the Email Monitor creates it; where it exists it is left alone.
@@ -120,6 +121,19 @@ ALTER TABLE workflow_state
     -- when the texts of a workflow that finished long ago were cleared
     ADD COLUMN IF NOT EXISTS texts_cleared_at TIMESTAMPTZ;
 
+-- Version 1 had other indexes under some of the same names: they go, and are made anew below.
+DO $$
+BEGIN
+    IF to_regclass('schema_version') IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM schema_version WHERE version >= 2) THEN
+            DROP INDEX IF EXISTS idx_workflow_drafting, idx_workflow_replying, idx_workflow_open_thread,
+                                 idx_workflow_replied, idx_workflow_event_workflow, idx_sms_outbox_queued;
+            ALTER TABLE IF EXISTS workflow_event
+                DROP CONSTRAINT IF EXISTS workflow_event_pkey, ADD PRIMARY KEY (workflow_id, id);
+        END IF;
+    END IF;
+END $$;
+
 CREATE INDEX IF NOT EXISTS idx_workflow_state ON workflow_state (current_state);
 CREATE INDEX IF NOT EXISTS idx_workflow_timeout ON workflow_state (timeout_at);
 -- In the order in which drafts are written: edits and what broke off first.
@@ -224,15 +238,34 @@ CREATE TABLE IF NOT EXISTS service_state (
 
 -- Rows that the first design left in the middle of things go on from here.
 DO $$
+DECLARE
+    moment name;
 BEGIN
     IF to_regclass('schema_version') IS NULL THEN
+        -- Times beyond all reason, and words for states that there are not, say nothing.
+        FOR moment IN SELECT attname FROM pg_attribute
+                       WHERE attrelid = 'workflow_state'::regclass AND atttypid = 'timestamptz'::regtype
+        LOOP
+            EXECUTE format('UPDATE workflow_state SET %1$I = NULL
+                             WHERE %1$I NOT BETWEEN ''1970-01-01'' AND now() + interval ''10 years''', moment);
+        END LOOP;
+        UPDATE workflow_state SET previous_state = NULL
+         WHERE previous_state NOT IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent',
+                                      'awaiting_user', 'user_approved', 'user_edit_requested', 'user_ignored',
+                                      'reply_sent', 'failed', 'timeout');
+        -- A draft without a word is none; the others are counted by the edits before them.
         UPDATE workflow_state w
-           SET email_from = coalesce(w.email_from, p.from_address),
+           SET email_from = CASE WHEN w.email_from ~ '^[^[:space:]<>@]+@[^[:space:]<>@]+$' THEN w.email_from
+                                 ELSE p.from_address END,
                email_subject = coalesce(w.email_subject, p.subject),
                thread_id = p.thread_id,
-               draft_revision = CASE WHEN w.ai_reply_text IS NULL THEN 0 ELSE coalesce(w.edit_iteration, 0) + 1 END,
+               edit_iteration = least(greatest(w.edit_iteration, 0), 1000),
+               draft_revision = CASE WHEN w.ai_reply_text ~ '[^[:space:]]'
+                                     THEN least(greatest(w.edit_iteration, 0), 1000) + 1 ELSE 0 END,
                created_at = coalesce(w.created_at, w.updated_at, now()),
                updated_at = coalesce(w.updated_at, w.created_at, now()),
+               error_message = CASE WHEN w.current_state = 'failed' THEN coalesce(w.error_message, 'no reason was recorded')
+                                    ELSE w.error_message END,
                retry_count = 0
           FROM processed_emails p WHERE p.message_id = w.message_id;
         -- The instructions of a row whose edit is still to be done belong to the draft that is to come.
@@ -244,33 +277,44 @@ BEGIN
                     THEN user_edit_instructions END,
                coalesce(ai_reply_generated_at, created_at)
           FROM workflow_state WHERE draft_revision > 0;
-        -- What was approved then was not fingerprinted, and what was half texted was not recorded: both are offered
-        -- anew. A retry does so too where the sending failed.
+        -- What was sent is sent, whatever the row says beside it. What was approved then was not fingerprinted, and what
+        -- was half texted was not recorded: both are offered anew, and so is, by a retry, what could not be sent. What
+        -- waits without a draft gets one. What is in no state that we know is left to a person.
         WITH old AS (
             SELECT id, current_state, CASE
+                       WHEN current_state IN ('reply_sent', 'user_ignored', 'timeout') THEN current_state
+                       WHEN reply_sent_at IS NOT NULL THEN 'reply_sent'
+                       WHEN current_state IN ('pending', 'user_edit_requested', 'failed') THEN current_state
+                       WHEN current_state NOT IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent',
+                                                  'awaiting_user', 'user_approved') THEN 'failed'
                        WHEN draft_revision = 0 THEN 'pending'
+                       WHEN current_state = 'awaiting_user' THEN current_state
                        WHEN current_state = 'ai_generating' AND previous_state = 'user_edit_requested'
                             AND user_edit_instructions IS NOT NULL THEN 'user_edit_requested'
                        ELSE 'sms_sending' END AS goes_on
               FROM workflow_state
-             WHERE current_state IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'user_approved')
         ), moved AS (
             UPDATE workflow_state w
-               SET previous_state = old.current_state, current_state = old.goes_on
-              FROM old WHERE w.id = old.id)
+               SET previous_state = CASE WHEN old.goes_on NOT IN ('failed', 'reply_sent') THEN old.current_state END,
+                   current_state = old.goes_on,
+                   error_message = CASE WHEN old.goes_on <> 'failed' THEN w.error_message
+                                        ELSE format('it was left in "%s", which is no state', old.current_state) END
+              FROM old WHERE w.id = old.id AND old.goes_on <> old.current_state
+            RETURNING w.id, old.current_state AS came_from, old.goes_on)
         INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
-        SELECT id, current_state, goes_on, 'taken over from the first design', 'timer' FROM old ORDER BY id;
+        SELECT id, came_from, goes_on, 'taken over from the first design', 'timer' FROM moved ORDER BY id;
         UPDATE workflow_state
            SET previous_state = CASE WHEN draft_revision > 0 THEN 'sms_sending' ELSE 'ai_generating' END
          WHERE current_state = 'failed'
            AND (draft_revision = 0 OR previous_state IS NULL
                 OR previous_state NOT IN ('ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'user_edit_requested'));
         -- What waits for its owner was texted; its clock goes on running.
-        UPDATE workflow_state
-           SET offered_at = coalesce(sms_sent_at, updated_at),
-               remind_at = coalesce(sms_sent_at, updated_at) + interval '24 hours',
-               timeout_at = coalesce(timeout_at, coalesce(sms_sent_at, updated_at) + interval '48 hours')
-         WHERE current_state = 'awaiting_user';
+        UPDATE workflow_state w
+           SET offered_at = texted.at,
+               remind_at = texted.at + interval '24 hours',
+               timeout_at = coalesce(timeout_at, texted.at + interval '48 hours')
+          FROM (SELECT id, least(coalesce(sms_sent_at, updated_at), now()) AS at FROM workflow_state) texted
+         WHERE w.current_state = 'awaiting_user' AND texted.id = w.id;
         UPDATE processed_emails p
            SET status = CASE w.current_state WHEN 'reply_sent' THEN 'sent' WHEN 'user_ignored' THEN 'ignored'
                              WHEN 'timeout' THEN 'timeout' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END
@@ -280,7 +324,7 @@ BEGIN
 END $$;
 
 INSERT INTO schema_version (version)
-SELECT 1 WHERE NOT EXISTS (SELECT FROM schema_version WHERE version >= 1);
+SELECT 2 WHERE NOT EXISTS (SELECT FROM schema_version WHERE version >= 2);
 
 -- People and programs that share the database under these roles, where there are such.
 DO $$

@@ -32,7 +32,7 @@ def set_up_logging(level: str, style: str, file: Path | None, secrets: Iterable[
     handler = logging.StreamHandler(sys.stderr) if file is None else _File(file, encoding="utf-8")
     handler.setFormatter(_JsonFormatter(secrets) if style == "json" else _TextFormatter(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("urllib3", "schedule", "waitress"):
+    for chatty in ("urllib3", "schedule", "waitress", "mailparser_reply"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 

@@ -36,6 +36,7 @@ REPLIES = "tests/integration/test_replying.py"
 TEXTS = "tests/integration/test_texting.py"
 TALKS = "tests/integration/test_conversation.py"
 BELT = "tests/integration/test_belt.py"
+SCHEMAS = "tests/integration/test_schema.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,20 @@ GUARDS = (
         "AND (s.value ->> 'until')::timestamptz > now()",
         "AND false",
         (REPLIES,),
+    ),
+    Guard(
+        "a reply without a word cannot be approved",
+        "email_orchestrator/workflow/actions.py",
+        'if not (workflow.draft_text or "").strip():',
+        "if False:",
+        (SCHEMAS,),
+    ),
+    Guard(
+        "what the first design sent is sent",
+        "schema.sql",
+        "WHEN reply_sent_at IS NOT NULL THEN 'reply_sent'",
+        "WHEN false THEN 'reply_sent'",
+        (SCHEMAS,),
     ),
     Guard(
         "an unshown draft cannot be approved",

@@ -78,6 +78,11 @@ def not_shown_yet(workflow: Workflow) -> str:
     )
 
 
+def no_draft_yet(workflow: Workflow) -> str:
+    """Refuse an approval where there is not a word to send."""
+    return f'Not sent: #{workflow.id} has no draft. Text "2 #{workflow.id} <what to say>" to have one written.'
+
+
 def answered_too_early(workflow: Workflow, verb: Verb) -> str:
     """Refuse an answer that was written before the draft it would be for was on its way; repeat what it asked."""
     again = {Verb.APPROVE: f"1 #{workflow.id}", Verb.IGNORE: f"3 #{workflow.id}", Verb.MORE: f"more #{workflow.id}"}

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
 from ..errors import DatabaseUnavailable, OrchestratorError, SettingsError
@@ -31,6 +32,11 @@ SESSION = {
 }
 # One journey to the server for both: what is decided in a transaction nearly always needs its time.
 BEGIN = "BEGIN; SELECT now()"
+BUSY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """Others hold what a statement needs: it was given up, and may be tried again at once."""
 
 
 class DataRefused(OrchestratorError):
@@ -116,7 +122,8 @@ class Database:
         except psycopg2.Error as error:
             if connection.closed or _is_about_the_server(error):
                 self._lose(connection, error)
-                raise DatabaseUnavailable(f"The database is not available: {_first_line(error)}") from error
+                away = DatabaseBusy if isinstance(error, BUSY) else DatabaseUnavailable
+                raise away(f"The database is not available: {_first_line(error)}") from error
             self._roll_back(connection)
             if _is_about_the_value(error):
                 raise DataRefused(f"The database refused a value: {_first_line(error)}") from error

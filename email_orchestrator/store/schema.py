@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from importlib.resources import files
 
-from ..errors import SchemaMismatch
-from .connection import Database, Transaction
+from psycopg2.errors import InsufficientPrivilege
 
-VERSION = 1
+from ..errors import DatabaseUnavailable, SchemaMismatch, SettingsError
+from .connection import Database, DatabaseBusy, Transaction
+
+VERSION = 2
+# How long we come back to a busy database, and after what pause, in seconds.
+PATIENCE = 120.0
+PAUSE = 1.0
 
 
 def apply(database: Database) -> int:
     """Bring the database to this program's schema, whatever it was before; returns the version it had (0: none).
 
-    Raises SchemaMismatch when the database belongs to a newer program.
+    Other programs may be at work meanwhile. Raises SchemaMismatch when the database belongs to a newer program,
+    SettingsError when its user may not change it, DatabaseUnavailable when others hold its tables all the time.
     """
     statements = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-    with database.transaction() as tx:
-        before = version(tx)
-        if before > VERSION:
-            raise SchemaMismatch(_newer(before))
-        tx.script(statements)
+    give_up_at = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _apply(database, statements)
+        except DatabaseBusy as error:
+            if time.monotonic() >= give_up_at:
+                reason = f"Other programs, a backup perhaps, have held its tables for {PATIENCE:.0f} seconds"
+                raise DatabaseUnavailable(reason) from error
+        time.sleep(PAUSE)
+
+
+def _apply(database: Database, statements: str) -> int:
+    before = 0
+    try:
+        with database.transaction() as tx:
+            before = version(tx)
+            if before > VERSION:
+                raise SchemaMismatch(_newer(before))
+            tx.script(statements)
+    except InsufficientPrivilege as error:
+        # The owner of the tables has done it, and nothing is left to do.
+        if before == VERSION:
+            return before
+        reason = str(error).splitlines()[0]
+        problem = f"this user may not prepare the database ({reason}); run `init-db` as the owner of the database"
+        raise SettingsError([f"DB_USER: {problem}"]) from error
     return before
 
 

@@ -58,6 +58,8 @@ def approve(
     email = emails.read(tx, workflow.message_id)
     if email is None or not may_follow(workflow.state, State.USER_APPROVED) or workflow.state is State.FAILED:
         raise refusal(tx, desk, workflow)
+    if not (workflow.draft_text or "").strip():
+        raise WrongState(wording.no_draft_yet(workflow))
     _move(
         tx,
         desk,

@@ -156,7 +156,7 @@ def test_without_the_database_it_stays_up_says_so_once_and_goes_on_by_itself(
     assert time.monotonic() - begun < 2
     time.sleep(2.5)
     assert process.poll() is None
-    assert len(house.log_lines("Work goes on when it is back")) == 1
+    assert len(house.log_lines(". Work goes on when it is back")) == 1
     assert house.log_lines("The database is back") == []
     server.start()
     house.gateway.wait_for_text(lambda text: "Sent to" in text.message, timeout=10)
@@ -181,7 +181,7 @@ def test_a_daemon_that_starts_before_its_database_waits_for_it_and_says_so(
     server.start()
     offered(house, "approve.1@example.com")
     assert wait_until(lambda: _status(house) == 200)
-    assert len(house.log_lines("Work goes on when it is back")) == 2
+    assert len(house.log_lines(". Work goes on when it is back")) == 2
     assert end(process) == 0
 
 

@@ -1,6 +1,6 @@
 """What `deploy/` holds: the Ansible role, the log's way to Kafka, the webhook's way through a proxy.
 
-The parts that need Ansible are skipped where `ansible-playbook` is not on the PATH.
+The parts that need Ansible are skipped where it is not on the PATH; `.ci/run` puts it there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def run(program: str, *arguments: str, tmp_path: Path) -> subprocess.CompletedPr
     """Run one of Ansible's programs in the playbook's folder, keeping what it writes in a temporary one."""
     found = shutil.which(program)
     if found is None:
-        pytest.skip(f"{program} is not installed")
+        pytest.skip(f"{program} is not on the PATH: pip install ansible-core ansible-lint")
     own = {"HOME": str(tmp_path), "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_LOCALHOST_WARNING": "0", "LC_ALL": "C.UTF-8"}
     return subprocess.run(
         [found, *arguments], cwd=PLAYBOOK, env={**os.environ, **own}, capture_output=True, text=True, timeout=120
@@ -52,7 +53,7 @@ def test_the_playbook_is_sound(tmp_path: Path) -> None:
 
 
 def test_ansible_lint_has_nothing_to_say(tmp_path: Path) -> None:
-    done = run("ansible-lint", "--offline", "--strict", "-q", ".", tmp_path=tmp_path)
+    done = run("ansible-lint", "--offline", "--strict", "--profile", "production", "-q", ".", tmp_path=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -122,8 +123,64 @@ def test_the_example_names_settings_that_there_are() -> None:
     assert set(given["email_orchestrator_settings"]) <= names - set(SECRETS)
 
 
+def test_with_the_settings_of_the_example_the_gateway_beside_it_is_let_in() -> None:
+    given = load(PLAYBOOK / "inventory.example.yml")["email_auto_reply"]["vars"]
+    listed = given["email_orchestrator_settings"] | dict.fromkeys(given["email_orchestrator_secrets"], "x" * 32)
+    text = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in listed.items()}
+    settings = load_settings(environ=text)
+    assert settings.sms_webhook_signing_key
+    for address in ("127.0.0.1", "::1"):
+        assert any(ip_address(address) in network for network in settings.sms_webhook_allow_from)
+
+
+def all_tasks() -> Iterator[dict[str, Any]]:
+    for file in sorted((ROLE / "tasks").glob("*.yml")):
+        yield from load(file)
+
+
+def test_what_a_broken_off_play_changed_is_not_forgotten_by_the_next() -> None:
+    """A handler that was notified, and a result that was registered, are gone with a play that fails after it."""
+    assert not (ROLE / "handlers").exists()
+    assert not [task["name"] for task in all_tasks() if "notify" in task or "is changed" in str(task.get("when"))]
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a setting": lambda top: (top / "etc/email-orchestrator/environment").write_text("A=2"),
+    "a secret": lambda top: (top / "etc/credstore/email-orchestrator.API_TOKEN").write_text("new"),
+    "a secret that was removed": lambda top: (top / "etc/credstore/email-orchestrator.API_TOKEN").unlink(),
+    "the unit": lambda top: (top / "etc/systemd/system/email-orchestrator.service").write_text("[Unit]"),
+    "the program": lambda top: (top / "opt/email-orchestrator/lib/program.py").write_text("new"),
+    "a service that does not run": lambda top: (top / "run/credentials/email-orchestrator.service").rmdir(),
+    "only what Python keeps for itself": lambda top: (top / "opt/email-orchestrator/lib/program.pyc").write_text(""),
+    "nothing": lambda top: None,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_service_is_restarted_for_whatever_is_newer_than_it(tmp_path: Path, change: str) -> None:
+    (task,) = (task for task in all_tasks() if task["name"] == "Look for anything newer than what runs")
+    files = ["etc/email-orchestrator/environment", "etc/credstore/email-orchestrator.API_TOKEN"]
+    files += ["etc/systemd/system/email-orchestrator.service", "opt/email-orchestrator/lib/program.py"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
+    started = tmp_path / "run/credentials/email-orchestrator.service"
+    started.mkdir(parents=True)
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1000, 1000))
+    os.utime(started, (2000, 2000))
+    CHANGES[change](tmp_path)
+    home = load(ROLE / "vars" / "main.yml")["email_orchestrator_home"]
+    words = [word.replace("{{ email_orchestrator_home }}", home) for word in task["ansible.builtin.command"]["argv"]]
+    done = subprocess.run(
+        [f"{tmp_path}{word}" if word.startswith("/") else word for word in words], capture_output=True, text=True
+    )
+    restarted = done.returncode != 0 or done.stdout != ""
+    assert restarted == (change not in ("nothing", "only what Python keeps for itself"))
+
+
 def test_secrets_are_never_shown_or_readable() -> None:
-    tasks = {task["name"]: task for task in load(ROLE / "tasks" / "configure.yml")}
+    tasks = {task["name"]: task for task in all_tasks()}
     assert tasks["Write the secrets"]["no_log"] is True
     assert tasks["Write the secrets"]["ansible.builtin.copy"]["mode"] == "0600"
 
@@ -160,6 +217,22 @@ def test_the_log_is_shipped_under_the_name_of_the_service(name: str) -> None:
     assert load(DEPLOY / "filebeat" / "filebeat.example.yml")["output.kafka"]["topic"] == "docker_logs"
 
 
+def test_what_systemd_says_of_the_service_is_shipped_too() -> None:
+    """A crash or a missed watchdog stands in the journal under systemd's own unit: a match by field leaves it out."""
+    (journal,) = load(DEPLOY / "filebeat" / "journal.yml")
+    assert journal["units"] == ["email-orchestrator.service"]
+    assert "include_matches" not in journal
+
+
+def test_a_log_of_few_lines_is_shipped_at_once_and_a_rotated_one_to_its_end() -> None:
+    (file,) = load(DEPLOY / "filebeat" / "file.yml")
+    assert file["file_identity.native"] is None
+    assert file["prospector.scanner.fingerprint.enabled"] is False
+    log = "/var/log/email-orchestrator/service.log"
+    assert file["paths"] == [log, f"{log}.1"]
+    assert "delaycompress" in (TOP / "docs" / "operating.md").read_text(encoding="utf-8")
+
+
 def test_what_is_dropped_on_the_way_is_in_the_log(tmp_path: Path) -> None:
     """The keys that the inputs take for granted are those that the log writes."""
     root = logging.getLogger()
@@ -174,6 +247,8 @@ def test_what_is_dropped_on_the_way_is_in_the_log(tmp_path: Path) -> None:
         root.setLevel(level)
     entry = json.loads((tmp_path / "service.log").read_text())
     assert {"@timestamp", "message", "service.name"} <= set(entry)
+    # RFC 3339, the only form in which Filebeat takes it over.
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry["@timestamp"])
 
 
 def test_only_the_webhook_is_reachable_through_the_proxy() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from psycopg2.extensions import connection, make_dsn
 
 from email_orchestrator.core.states import FINISHED, TRANSITIONS, State, may_follow
 from email_orchestrator.demo.standin_monitor import TABLE
-from email_orchestrator.errors import SchemaMismatch
+from email_orchestrator.errors import DatabaseUnavailable, SchemaMismatch, SettingsError
 from email_orchestrator.store import queries, schema, workflows
 from email_orchestrator.store.connection import Database
 from email_orchestrator.workflow import upkeep
@@ -57,6 +58,45 @@ CREATE TABLE workflow_state (
 CREATE INDEX idx_workflow_state ON workflow_state (current_state);
 CREATE INDEX idx_workflow_timeout ON workflow_state (timeout_at);
 """
+# What version 1 was in its time: the file it ended with, and what was otherwise before that, newest change first.
+VERSION_1_FILE = Path(__file__).parent / "schemas" / "1.sql"
+NONE_OVERTAKEN = "DROP INDEX idx_workflow_supersedes;"
+EVENTS_APART = f"""
+{NONE_OVERTAKEN}
+ALTER TABLE workflow_event DROP CONSTRAINT workflow_event_pkey, ADD PRIMARY KEY (id);
+CREATE INDEX idx_workflow_event_workflow ON workflow_event (workflow_id, id);
+ALTER TABLE workflow_state RESET (fillfactor);
+ALTER TABLE sms_outbox RESET (fillfactor);
+"""
+BY_ADDRESS = (
+    EVENTS_APART
+    + """
+DROP INDEX idx_workflow_open_thread, idx_workflow_replied;
+CREATE INDEX idx_workflow_open_thread ON workflow_state (email_from, thread_id)
+    WHERE current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
+                            'user_edit_requested');
+CREATE INDEX idx_workflow_replied ON workflow_state (email_from, reply_sent_at) WHERE reply_sent_at IS NOT NULL;
+"""
+)
+IN_NO_ORDER = (
+    BY_ADDRESS
+    + """
+DROP INDEX idx_workflow_drafting, idx_workflow_replying, idx_sms_outbox_queued, idx_sms_outbox_begun;
+CREATE INDEX idx_workflow_drafting ON workflow_state (id)
+    WHERE current_state IN ('pending', 'user_edit_requested', 'ai_generating');
+CREATE INDEX idx_workflow_replying ON workflow_state (id) WHERE current_state = 'user_approved';
+CREATE INDEX idx_sms_outbox_queued ON sms_outbox (id) WHERE status = 'queued';
+"""
+)
+NOTHING_CLEARED = IN_NO_ORDER + "ALTER TABLE workflow_state DROP COLUMN texts_cleared_at;"
+VERSION_1 = {
+    "version 1": "",
+    "version 1, none overtaken": NONE_OVERTAKEN,
+    "version 1, its events apart": EVENTS_APART,
+    "version 1, senders by address": BY_ADDRESS,
+    "version 1, work in no order": IN_NO_ORDER,
+    "version 1, no text cleared": NOTHING_CLEARED,
+}
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -67,6 +107,7 @@ INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemanam
 CONSTRAINTS = (
     "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0"
 )
+OPTIONS = "SELECT relname, reloptions::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
 TRIGGERS = "SELECT tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"
 
 
@@ -105,7 +146,7 @@ def check(dsn: str) -> None:
 
 def picture(dsn: str, *, of_the_monitor: bool = False) -> list[tuple[Any, ...]]:
     """Everything about our tables that matters, or about the Email Monitor's, in no particular order of columns."""
-    found = [row for query in (COLUMNS, INDEXES, CONSTRAINTS, TRIGGERS) for row in run(dsn, query)]
+    found = [row for query in (COLUMNS, INDEXES, CONSTRAINTS, OPTIONS, TRIGGERS) for row in run(dsn, query)]
     return sorted((row for row in found if (row[0] == "processed_emails") == of_the_monitor), key=repr)
 
 
@@ -116,12 +157,14 @@ def prepare(dsn: str, origin: str) -> None:
         run(dsn, FIRST_DESIGN)
     if origin == "applied before":
         apply(dsn)
+    if origin in VERSION_1:
+        run(dsn, VERSION_1_FILE.read_text(encoding="utf-8") + VERSION_1[origin])
 
 
 # Whatever was there before -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("origin", ["empty", "monitor first", "first design", "applied before"])
+@pytest.mark.parametrize("origin", ["empty", "monitor first", "first design", *VERSION_1, "applied before"])
 def test_every_database_comes_to_the_same_schema(bare: str, dsn: str, origin: str) -> None:
     prepare(bare, origin)
     apply(bare)
@@ -169,7 +212,7 @@ def test_the_file_can_be_applied_by_any_client_of_postgresql(bare: str) -> None:
     check(bare)
 
 
-@pytest.mark.parametrize("origin", ["empty", "monitor first", "first design"])
+@pytest.mark.parametrize("origin", ["empty", "monitor first", "first design", "version 1, no text cleared"])
 def test_two_at_the_same_time_both_succeed(bare: str, origin: str) -> None:
     prepare(bare, origin)
     together = threading.Barrier(4)
@@ -180,8 +223,8 @@ def test_two_at_the_same_time_both_succeed(bare: str, origin: str) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         versions = [future.result() for future in [threads.submit(apply_at_once) for _ in range(4)]]
-    assert set(versions) <= {0, schema.VERSION}
-    assert run(bare, "SELECT version FROM schema_version") == [(schema.VERSION,)]
+    assert set(versions) <= {0, 1, schema.VERSION}
+    assert run(bare, "SELECT max(version) FROM schema_version") == [(schema.VERSION,)]
 
 
 def test_work_goes_on_while_it_is_applied_again(belt: Belt) -> None:
@@ -189,6 +232,45 @@ def test_work_goes_on_while_it_is_applied_again(belt: Belt) -> None:
     apply(belt.dsn)
     belt.answer("1")
     assert belt.state(workflow.id) is State.REPLY_SENT
+
+
+def holding(dsn: str) -> AbstractContextManager[connection]:
+    """A program that reads all our tables in one long transaction, as a backup does."""
+    made = psycopg2.connect(dsn)
+    made.cursor().execute("SELECT count(*) FROM workflow_state, sms_outbox, workflow_event")
+    return closing(made)
+
+
+def test_a_backup_that_runs_is_waited_for_and_nobody_is_held_up_by_the_wait(belt: Belt) -> None:
+    workflow = belt.offered()
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+    with ThreadPoolExecutor(1) as threads:
+        with holding(belt.dsn):
+            applied = threads.submit(apply, belt.dsn)
+            while run(belt.dsn, waiting) == [(0,)]:
+                assert not applied.done()
+            # The step gives up a lock after 5 s, and would do so behind a change that waits longer.
+            belt.answer("1")
+            assert belt.state(workflow.id) is State.REPLY_SENT
+        assert applied.result() == schema.VERSION
+
+
+def test_a_database_that_stays_busy_is_left_for_later(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "PATIENCE", 0.0)
+    with holding(belt.dsn), pytest.raises(DatabaseUnavailable, match="a backup perhaps, have held its tables"):
+        apply(belt.dsn)
+
+
+def test_a_daemons_work_goes_on_while_a_newer_program_changes_its_tables(belt: Belt) -> None:
+    """Between a newer program's `init-db` and the restart the old daemon has its statements already prepared."""
+    workflow = belt.offered()
+    belt.sql("ALTER TABLE workflow_state ADD COLUMN of_tomorrow TEXT")
+    belt.text("1")
+    with pytest.raises(DatabaseUnavailable):
+        belt.work()
+    belt.work()
+    assert belt.state(workflow.id) is State.REPLY_SENT
+    assert len(belt.mailer.mails) == 1
 
 
 # Versions ----------------------------------------------------------------------------------------------------------
@@ -208,6 +290,59 @@ def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(bare: str) -
         with pytest.raises(SchemaMismatch, match=expected):
             refused(bare)
     assert run(bare, "SELECT to_regclass('sms_outbox')") == [(None,)]
+
+
+def test_a_database_of_an_older_program_is_told_with_the_command_that_helps(bare: str) -> None:
+    prepare(bare, "version 1")
+    with pytest.raises(
+        SchemaMismatch, match=r"at version 1, this program needs \d+: run `email-orchestrator init-db`\.$"
+    ):
+        check(bare)
+
+
+def test_a_change_of_the_structure_raises_the_version(dsn: str) -> None:
+    """Where it does not yet: raise VERSION, keep the file as it was in `schemas`, and let the new one upgrade it."""
+    structure = repr(sorted(row for query in (COLUMNS, INDEXES) for row in run(dsn, query)))
+    assert (schema.VERSION, hashlib.sha256(structure.encode()).hexdigest()[:16]) == (2, "9787030d1228e8ac")
+
+
+@pytest.mark.parametrize("origin", VERSION_1)
+def test_the_rows_of_version_1_stay_and_go_on(bare: str, origin: str) -> None:
+    from .conftest import Belt as NewBelt
+
+    prepare(bare, origin)
+    for state in State:
+        fill(bare, state)
+    tables = [name for name in OUR_TABLES if name != "schema_version"]
+    before = {name: run(bare, f"SELECT to_jsonb(t) - 'texts_cleared_at' FROM {name} t ORDER BY 1") for name in tables}
+    apply(bare)
+    assert before == {
+        name: run(bare, f"SELECT to_jsonb(t) - 'texts_cleared_at' FROM {name} t ORDER BY 1") for name in tables
+    }
+    belt = NewBelt(bare)
+    try:
+        [(number,)] = run(bare, "SELECT id FROM workflow_state WHERE current_state = 'awaiting_user'")
+        belt.answer(f"1 #{number}")
+        assert belt.state(number) is State.REPLY_SENT
+    finally:
+        belt.database.close()
+
+
+def fill(dsn: str, state: State) -> None:
+    """Put a workflow of version 1 in some state into the database, with a row in every table."""
+    email = {"message_id": f"<{state}@example.com>", "from_address": "a@example.com", "received_at": hours_ago(3)}
+    insert(dsn, "processed_emails", email | {"status": workflows.EMAIL_STATUS.get(state, workflows.IN_WORK)})
+    row = {"message_id": email["message_id"], "current_state": str(state), "email_from": "a@example.com"}
+    draft = {"ai_reply_text": "The draft.", "draft_revision": 1, "offered_at": hours_ago(2)}
+    number = insert(dsn, "workflow_state", row | draft)
+    run(dsn, "INSERT INTO draft (workflow_id, revision, text) VALUES (%s, 1, 'The draft.')", number)
+    for to_state in State:
+        insert(dsn, "workflow_event", {"workflow_id": number, "to_state": str(to_state), "actor": "poll"})
+    said = {"workflow_id": number, "kind": "offer", "urgent": False, "parts": ["one", "two"], "status": "sent"}
+    insert(dsn, "sms_outbox", said)
+    heard = {"message_id": f"i{number}", "phone_number": "+15551234567", "message": f"2 {state}"}
+    insert(dsn, "sms_inbox", heard | {"received_at": hours_ago(1), "processed_at": hours_ago(1)})
+    run(dsn, "INSERT INTO service_state (key, value) VALUES (%s, '{}')", str(state))
 
 
 # Real mail ---------------------------------------------------------------------------------------------------------
@@ -287,6 +422,16 @@ def as_role(dsn: str, role: str, statements: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+def apply_as(dsn: str, role: str) -> int:
+    """Run `init-db` as a user who has the rights of that role, and no others."""
+    user = f"{role}_{secrets.token_hex(4)}"
+    run(dsn, f"CREATE ROLE {user} LOGIN IN ROLE {role}")
+    try:
+        return apply(make_dsn(dsn, user=user))
+    finally:
+        run(dsn, f"DROP ROLE {user}")
+
+
 OUR_TABLES = (
     "workflow_state",
     "workflow_event",
@@ -325,6 +470,24 @@ def test_readwrite_can_prepare_the_database_itself(roles: str) -> None:
     check(roles)
 
 
+def test_a_user_who_may_not_prepare_the_database_is_told_who_may(roles: str) -> None:
+    """PostgreSQL 15 lets nobody but the owner create tables; tables that others own nobody else may change."""
+    run(roles, "REVOKE CREATE ON SCHEMA public FROM PUBLIC, readwrite")
+    told = r"^DB_USER: this user may not prepare the database \(.+\); run `init-db` as the owner of the database$"
+    with pytest.raises(SettingsError, match=told):
+        apply_as(roles, "readwrite")
+    prepare(roles, "version 1")
+    before = picture(roles)
+    with pytest.raises(SettingsError, match=told):
+        apply_as(roles, "readwrite")
+    assert picture(roles) == before
+
+
+def test_a_user_who_owns_nothing_need_not_prepare_what_is_prepared(roles: str) -> None:
+    apply(roles)
+    assert apply_as(roles, "readwrite") == schema.VERSION
+
+
 def test_roles_that_came_later_get_their_grants_at_the_next_time(bare: str, request: pytest.FixtureRequest) -> None:
     apply(bare)
     request.getfixturevalue("roles")
@@ -347,7 +510,7 @@ def naive(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None)
 
 
-def old_row(dsn: str, state: State, **columns: Any) -> int:
+def old_row(dsn: str, state: str, **columns: Any) -> int:
     """Put a workflow of the first design into the database, with its email; returns its number."""
     name = secrets.token_hex(4)
     email: dict[str, Any] = {
@@ -567,6 +730,88 @@ def test_an_edit_that_was_asked_for_is_done_with_its_instructions_said_once(
     assert "The old draft." in context
     assert context.count("Make it RHYME") == 1
     assert (belt.state(number), belt.workflow(number).draft_text) == (State.AWAITING_USER, "Draft number 1.")
+
+
+ODD: dict[str, tuple[str, dict[str, Any]]] = {
+    "a time without end": (State.PENDING, {"created_at": "infinity"}),
+    "a time before Christ": (State.AWAITING_USER, TEXTED | {"created_at": "0044-03-15 BC"}),
+    "a time after all others": (State.AWAITING_USER, TEXTED | {"timeout_at": "294276-12-31"}),
+    "a text from the future": (State.AWAITING_USER, TEXTED | {"sms_sent_at": naive(hours_ago(-24 * 365))}),
+    "more edits than there are numbers": (State.AWAITING_USER, TEXTED | {"edit_iteration": 2**31 - 1}),
+    "fewer edits than none": (State.AWAITING_USER, TEXTED | {"edit_iteration": -1}),
+    "nothing to answer": (State.AWAITING_USER, {"sms_sent_at": naive(hours_ago(1))}),
+    "an empty draft": (State.AWAITING_USER, TEXTED | {"ai_reply_text": ""}),
+    "a blank draft": (State.USER_APPROVED, TEXTED | {"ai_reply_text": " \n\t"}),
+    "an edit of nothing": (State.USER_EDIT_REQUESTED, {"user_edit_instructions": "shorter"}),
+    "a name for an address": (State.AWAITING_USER, TEXTED | {"email_from": "John Doe <john@example.com>"}),
+    "no address": (State.PENDING, {"email_from": ""}),
+    "a step that there is not": (State.PENDING, {"previous_state": "thinking"}),
+    "a failure out of nowhere": (State.FAILED, TEXTED | {"previous_state": "thinking"}),
+    "a state that there is not": ("Working on it", TEXTED),
+    "no state": ("", {}),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_row_goes_on_like_any_other_and_never_sends_an_empty_reply(
+    first_design: str, upgraded: Any, odd: str
+) -> None:
+    state, columns = ODD[odd]
+    number = old_row(first_design, state, **columns)
+    belt = upgraded()
+    [(sender,)] = run(first_design, "SELECT from_address FROM processed_emails")
+    upkeep.offer_stranded(belt.desk)
+    belt.work()
+    belt.check_timeouts()
+    if belt.state(number) is State.FAILED:
+        belt.answer(f"retry #{number}")
+        upkeep.offer_stranded(belt.desk)
+        belt.work()
+    belt.answer(f"1 #{number}")
+    assert belt.state(number) is State.REPLY_SENT
+    [(_, recipient, content)] = belt.mailer.mails
+    assert recipient == sender
+    assert b"draft" in content.lower()
+
+
+@pytest.mark.parametrize("columns", [{}, {"ai_reply_text": " "}])
+def test_a_row_that_timed_out_without_a_draft_gets_one_before_anything_is_sent(
+    first_design: str, upgraded: Any, columns: dict[str, Any]
+) -> None:
+    number = old_row(first_design, State.TIMEOUT, **columns)
+    belt = upgraded()
+    belt.answer(f"again #{number}")
+    told = f'Not sent: #{number} has no draft. Text "2 #{number} <what to say>" to have one written.'
+    assert belt.answer(f"1 #{number}") == [told]
+    belt.answer(f"2 #{number} say yes")
+    belt.answer(f"1 #{number}")
+    assert belt.state(number) is State.REPLY_SENT
+    [(_, _, content)] = belt.mailer.mails
+    assert b"Draft number 1." in content
+
+
+def test_a_row_in_a_state_that_there_is_not_says_so_and_waits_for_a_person(first_design: str, upgraded: Any) -> None:
+    number = old_row(first_design, "Working on it", **TEXTED)
+    belt = upgraded()
+    belt.work()
+    workflow = belt.workflow(number)
+    assert (workflow.state, workflow.error) == (State.FAILED, 'it was left in "Working on it", which is no state')
+    assert belt.email_status(workflow.message_id) == "failed"
+    assert belt.gateway.texts == []
+
+
+@pytest.mark.parametrize("state", [State.USER_APPROVED, State.FAILED, State.SMS_SENDING, "sending"])
+def test_a_reply_that_was_sent_is_not_offered_again_whatever_the_row_says(
+    first_design: str, upgraded: Any, state: str
+) -> None:
+    number = old_row(first_design, state, **TEXTED, reply_sent_at=naive(hours_ago(1)))
+    belt = upgraded()
+    upkeep.offer_stranded(belt.desk)
+    belt.work()
+    belt.answer(f"retry #{number}")
+    assert belt.state(number) is State.REPLY_SENT
+    assert belt.mailer.mails == []
+    assert belt.email_status(belt.workflow(number).message_id) == "sent"
 
 
 def test_what_was_finished_stays_finished_and_its_email_says_so(first_design: str, upgraded: Any) -> None:

@@ -88,6 +88,10 @@ def test_no_secret_is_in_the_environment() -> None:
     assert not [value for value in options()["Environment"] if value.startswith(SECRETS)]
 
 
+def test_a_crash_leaves_no_memory_behind() -> None:
+    assert options()["LimitCORE"] == ["0"]
+
+
 def test_wrong_settings_are_not_tried_again() -> None:
     assert options()["RestartPreventExitStatus"] == [str(CONFIGURATION)]
 

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 
 from . import systemd, wiring
-from .errors import DatabaseUnavailable, Trouble
+from .errors import DatabaseUnavailable, OrchestratorError, Trouble
 from .settings import Settings
 from .store import memory, schema
 from .store.connection import Database
@@ -21,6 +21,7 @@ from .timetable import Timetable
 from .vitals import Vitals
 from .web.app import make_app
 from .web.front import Front
+from .web.refusals import Refusals
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Bell, Outage, Staff, Worker
 from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
@@ -34,6 +35,7 @@ TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
+PATIENCE_OF_THE_WEB = 3.0
 REPLYING = "replying"
 FETCH_MISSED = "fetch missed texts"
 
@@ -75,20 +77,29 @@ class StopSign(threading.Event):
 
 
 def run(settings: Settings, dsn: str) -> None:
-    """Run until SIGTERM or SIGINT; raises SchemaMismatch when the database is not prepared for this program."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises SchemaMismatch when the database is not prepared for this program, and OrchestratorError when a part of the
+    service has stopped by itself: then all of it ends, to be started anew.
+    """
     stop = StopSign()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop.put_up)
     # A terminal that goes away is no reason to end; there is nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     house = _furnish(settings, wiring.make_database(dsn), stop)
-    with _web_server(house) as server:
+    with _web_server(house, dsn) as server:
         house.vitals.thread("web", server.alive)
         if _wait_for_schema(house):
             _work(house, server.port)
+        lost = [] if house.stop.is_set() else house.vitals.stopped_threads()
+        if lost:
+            house.stop.put_up()
         systemd.notify("STOPPING=1")
         log.info("stopping", extra={"fields": {"action": "stopping"}})
     _close(house)
+    if lost:
+        raise OrchestratorError(f"The thread {lost[0]} has stopped: start the service anew.")
 
 
 def _work(house: House, port: int) -> None:
@@ -166,10 +177,11 @@ def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
 
 
 @contextmanager
-def _web_server(house: House) -> Iterator[WebServer]:
+def _web_server(house: House, dsn: str) -> Iterator[WebServer]:
     settings = house.settings
     front = Front(
-        desk=house.desk,
+        # The gateway waits ten seconds for an answer, and a person not much longer.
+        desk=replace(house.desk, database=wiring.make_database(dsn, PATIENCE_OF_THE_WEB)),
         vitals=house.vitals,
         api_token=settings.api_token,
         signing_keys=settings.sms_webhook_signing_key,
@@ -177,7 +189,8 @@ def _web_server(house: House) -> Iterator[WebServer]:
         poll_interval=settings.poll_interval,
         lookback_hours=settings.poll_lookback_hours,
     )
-    server = WebServer(make_app(front), settings.host, settings.port)
+    refusals = Refusals()
+    server = WebServer(make_app(front, refusals), settings.host, settings.port, refusals)
     server.start()
     try:
         yield server
@@ -201,10 +214,10 @@ def _timetable(house: House) -> Timetable:
 
 
 def _loop(house: House, timetable: Timetable) -> None:
-    """Turn until the stop: do the jobs that are due, and show systemd that the loop is alive."""
+    """Turn until the stop, or until a thread is lost: do the jobs that are due, and show systemd that we are alive."""
     alive_every = systemd.watchdog_interval()
     alive_at = float("-inf")
-    while not house.stop.is_set():
+    while not house.stop.is_set() and not house.vitals.stopped_threads():
         house.vitals.turned()
         if alive_every is not None and time.monotonic() - alive_at >= alive_every:
             systemd.notify("WATCHDOG=1")

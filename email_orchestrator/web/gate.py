@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ..errors import DatabaseUnavailable
 
 # How long, in seconds, a request waits for its turn at the database, and how long after a vain wait none waits.
-PATIENCE = 0.25
+PATIENCE = 0.2
 IMPATIENCE = 2.0
 
 

@@ -129,7 +129,8 @@ def serve(belt: Any) -> Iterator[Serve]:
             vitals = front.pop("vitals", Vitals())
             networks = tuple(ip_network(text) for text in allow_from)
             made = Front(desk=desk, vitals=vitals, allow_from=networks, **front)
-            server = WebServer(make_app(made, refusals), "127.0.0.1", 0)
+            counted = Refusals() if refusals is None else refusals
+            server = WebServer(make_app(made, counted), "127.0.0.1", 0, counted)
             server.start()
             stack.callback(server.stop)
             return Site(server, made, belt)

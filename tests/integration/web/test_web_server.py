@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from house import wait_until
 
 from email_orchestrator.errors import OrchestratorError
 from email_orchestrator.vitals import Vitals
-from email_orchestrator.web import server as server_module
+from email_orchestrator.web import app, channel
 from email_orchestrator.web.app import make_app
 from email_orchestrator.web.front import Front
-from email_orchestrator.web.server import WebServer
+from email_orchestrator.web.refusals import Refusals
+from email_orchestrator.web.server import LIMITS, WebServer
 from email_orchestrator.workflow.desk import Desk
 
 from .conftest import KEY, WEBHOOK, Serve, Site, event_body
@@ -48,6 +50,10 @@ def running(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[WebSer
         yield server
     finally:
         server.stop()
+
+
+def test_whatever_the_database_does_a_thread_is_left_for_health() -> None:
+    assert LIMITS["threads"] > app.PLACES_FOR_EVENTS + app.PLACES_FOR_THE_API
 
 
 def test_the_server_says_which_port_it_got() -> None:
@@ -114,6 +120,22 @@ def test_a_stop_lets_the_request_in_hand_be_answered() -> None:
     client.join(10)
     assert answers == [b"hello"]
     assert not server.alive()
+
+
+def test_a_stop_does_not_stumble_over_a_loop_that_wakes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(hello) as server:
+        trigger = server._listeners()[0].trigger
+        pull = trigger._physical_pull
+
+        def pull_late() -> None:
+            # As if a request had just been answered: the loop wakes before we come to wake it.
+            pull()
+            time.sleep(0.2)
+            pull()
+
+        monkeypatch.setattr(trigger, "_physical_pull", pull_late)
+        server.stop()
+        assert not server.alive()
 
 
 @pytest.mark.usefixtures("no_tracebacks")
@@ -244,7 +266,7 @@ def test_a_refusal_reaches_the_client_while_it_still_sends(site: Site, size: int
 
 @pytest.mark.usefixtures("no_tracebacks")
 def test_after_a_refusal_nobody_may_send_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "TIME_TO_LINGER", 0.2)
+    monkeypatch.setattr(channel, "TIME_TO_LINGER", 0.2)
     with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
         client.sendall(POST + b"Content-Length: 999999999999\r\n\r\n")
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
@@ -316,7 +338,7 @@ def test_no_jumble_of_bytes_gets_more_than_a_refusal(serve: Serve) -> None:
 
 @pytest.mark.usefixtures("no_tracebacks")
 def test_who_sends_too_slowly_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "TIME_TO_SEND", 0.3)
+    monkeypatch.setattr(channel, "TIME_TO_SEND", 0.3)
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", site.server.port))) for _ in range(50)]
@@ -344,6 +366,86 @@ def test_two_hundred_silent_connections_keep_nobody_out(site: Site) -> None:
         began = time.monotonic()
         assert site.text().status == 200
         assert time.monotonic() - began < 1
+
+
+def is_over(client: socket.socket) -> bool:
+    """Say whether the server has hung up on a client."""
+    client.setblocking(False)
+    try:
+        while client.recv(65536):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.usefixtures("no_tracebacks")
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /hea", POST + b"Content-Length: 9\r\n\r\n{", b"GET /health HTTP/1.1\r\n\r\n"]
+)
+def test_whoever_takes_all_the_places_has_to_make_room(
+    site: Site, caplog: pytest.LogCaptureFixture, said: bytes
+) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(400):
+            clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", site.server.port), timeout=5)))
+            clients[-1].sendall(said)
+        began = time.monotonic()
+        assert site.call("GET", "/health").status == 200
+        assert site.text().status == 200
+        assert time.monotonic() - began < 1
+        gone = [is_over(client) for client in clients]
+        # The oldest had to go; who came last stays.
+        assert gone == sorted(gone, reverse=True)
+        assert 150 < sum(gone) < 200
+    assert "connection limit" not in caplog.text
+
+
+@pytest.mark.usefixtures("no_tracebacks")
+def test_whoever_never_takes_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LIMITS, "channel_timeout", 1)
+    monkeypatch.setitem(LIMITS, "cleanup_interval", 0)
+
+    def much(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "8000000")])
+        return [b"x" * 8_000_000]
+
+    with contextlib.ExitStack() as stack, running(much) as server:
+        for _ in range(5):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert wait_until(lambda: len(server._map) >= 7)
+        assert wait_until(lambda: len(server._map) == 2, 10)
+        assert len(fetch(server.port)) == 8_000_000
+
+
+@pytest.mark.usefixtures("no_tracebacks")
+def test_whoever_asks_on_and_on_without_waiting_for_an_answer_is_cut_off(site: Site) -> None:
+    question = b"GET /health HTTP/1.1\r\n\r\n"
+    assert speak(site, question * 16) == [200] * 16
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=5) as client:
+        client.sendall(question * 300)
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(65536):
+                heard += piece
+    assert heard.count(b"200 OK") <= 16
+    assert site.call("GET", "/health").status == 200
+
+
+@pytest.mark.usefixtures("no_tracebacks")
+def test_what_the_application_never_sees_counts_as_refused_too(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals()
+    site = serve(refusals=refusals)
+    assert [speak(site, b"GET /health HTTP/1.1\r\nno colon\r\n\r\n") for _ in range(61)] == [[400]] * 60 + [[429]]
+    reply = site.deliver(b"x" * 200_000)
+    assert (reply.status, reply.error["code"]) == (429, "too_many_requests")
+    assert 0 < int(reply.headers["Retry-After"]) <= 60
+    assert site.text().status == 200
+    assert "refused a request from 127.0.0.1: 400, Bad Request." in caplog.messages
 
 
 @pytest.mark.usefixtures("no_tracebacks")

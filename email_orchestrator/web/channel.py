@@ -1,0 +1,132 @@
+"""A connection to the web server: what a hostile client can make of it, which is nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
+from waitress.task import ErrorTask
+
+from .answers import as_json, reason_of, refused, too_many
+
+# Seconds within which a request has to be here whole, however steadily it trickles in.
+TIME_TO_SEND = 20.0
+# Seconds for which the rest of a refused request is still read, and thrown away.
+TIME_TO_LINGER = 2.0
+# From so many connections on, a new one takes the place of the oldest that waits for no answer: whoever only opens
+# connections keeps nobody out.
+CROWD = 224
+# So many requests may be sent before the first is answered (pipelining, RFC 9112, section 9.3.2), which no client of
+# ours does: each costs a few bytes there, and here the room for its answer.
+AT_ONCE = 16
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Takes every malformed head for what it is, also where waitress would stumble over it or call it our fault."""
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.error is not None:
+            # Nobody who was refused is asked to go on.
+            self.expect_continue = False
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except TransferEncodingNotImplemented as error:
+            raise ParsingError("This transfer encoding is not supported.") from error
+        except ValueError as error:
+            raise ParsingError("The request is malformed.") from error
+
+
+class _ErrorTask(ErrorTask):  # type: ignore[misc]
+    """Answers what does not get as far as the application, in the application's manner."""
+
+    def execute(self) -> None:
+        error = refused(self.request.error.code, f"{self.request.error.reason}.")
+        wait = self.channel.server.refusals.count(str(self.channel.addr[0]), reason_of(error))
+        shown = as_json(error if wait is None else too_many(wait))
+        self.status = shown.status_line
+        self.response_headers.extend(shown.headerlist)
+        self.set_close_on_finish()
+        self.content_length = len(shown.body)
+        self.channel.unread = True
+        self.write(shown.body)
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection whose requests have to arrive in time, and whose refusals are sure to reach the client.
+
+    Closing a connection on which something lies unread resets it, and the answer is lost with it; so only our side is
+    closed at first (RFC 9112, section 9.6).
+    """
+
+    error_task_class = _ErrorTask
+    parser_class = _Parser
+    unread = False
+    connected: bool
+    requests: list[Any]
+    will_close: bool = False
+    _begun: float | None = None
+    _lingers_until: float | None = None
+
+    def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: dict[int, Any]) -> None:
+        super().__init__(server, sock, addr, adj, map)
+        others = [one for one in map.values() if isinstance(one, Channel) and one is not self]
+        if len(others) >= CROWD:
+            idle = [one for one in others if not one.requests]
+            for oldest in sorted(idle, key=lambda one: float(one.creation_time))[:1]:
+                oldest.will_close = True
+
+    def readable(self) -> bool:
+        """Say whether to read on; asked about once a second, so that what takes too long is noticed and ended here.
+
+        Waitress itself ends a connection only once the client takes something, and one that never does stays for ever.
+        """
+        now = time.monotonic()
+        if self._lingers_until is not None:
+            self.will_close = self.will_close or now > self._lingers_until
+        elif self.request is None:
+            self._begun = None
+        elif self._begun is None:
+            self._begun = now
+        elif now - self._begun > TIME_TO_SEND:
+            self.will_close = True
+        if self.will_close:
+            self.handle_close()
+        return self.connected and (self._lingers_until is not None or bool(super().readable()))
+
+    def writable(self) -> bool:
+        """Say whether there is anything to be done for the client, which there is not after the end."""
+        return self.connected and bool(super().writable())
+
+    def received(self, data: bytes) -> bool:
+        """Take in what has come; whoever asks on and on without waiting for an answer is cut off."""
+        taken = bool(super().received(data))
+        if len(self.requests) > AT_ONCE:
+            self.will_close = True
+        return taken
+
+    def handle_read(self) -> None:
+        """Read what has come; after a refusal, throw it away."""
+        if self._lingers_until is None:
+            super().handle_read()
+            return
+        with suppress(OSError):
+            # Closes the connection when the client has.
+            self.recv(self.adj.recv_bytes)
+
+    def handle_close(self) -> None:
+        """Close the connection, or for now only our side of it."""
+        if self.unread and self.connected and self._lingers_until is None:
+            self._lingers_until = time.monotonic() + TIME_TO_LINGER
+            self.will_close = False
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+                return
+        super().handle_close()

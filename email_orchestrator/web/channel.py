@@ -77,7 +77,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: dict[int, Any]) -> None:
         super().__init__(server, sock, addr, adj, map)
-        others = [one for one in map.values() if isinstance(one, Channel) and one is not self]
+        others = [one for one in map.values() if isinstance(one, Channel) and one is not self and not one.will_close]
         if len(others) >= CROWD:
             idle = [one for one in others if not one.requests]
             for oldest in sorted(idle, key=lambda one: float(one.creation_time))[:1]:
@@ -120,6 +120,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         with suppress(OSError):
             # Closes the connection when the client has.
             self.recv(self.adj.recv_bytes)
+
+    def handle_write(self) -> None:
+        """Send what is there, unless the client turned out to have gone at this very turn of the loop."""
+        if self.connected:
+            super().handle_write()
 
     def handle_close(self) -> None:
         """Close the connection, or for now only our side of it."""

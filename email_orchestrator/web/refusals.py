@@ -16,6 +16,8 @@ LIMIT = 60
 WINDOW = 60.0  # seconds
 # So many sources are remembered; the one that was refused longest ago is forgotten first.
 SOURCES = 1024
+# So many reasons are logged within a minute, whoever they come from.
+NEWS = 30
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Refusals:
         self._clock = clock
         self._lock = threading.Lock()
         self._tallies: OrderedDict[str, Tally] = OrderedDict()
+        self._news = Tally(clock())
 
     def count(self, address: str, reason: str) -> float | None:
         """Count a refusal of an address for a reason (a sentence of ours, for the log); each is logged once a window.
@@ -51,7 +54,7 @@ class Refusals:
             if len(self._tallies) > SOURCES:
                 self._tallies.popitem(last=False)
             seen, wait = tally.count, WINDOW - (now - tally.began)
-            news = seen <= self._limit and reason not in tally.reasons
+            news = seen <= self._limit and reason not in tally.reasons and self._is_worth_a_line(now)
             tally.reasons.add(reason)
         if news:
             log.warning("refused a request from %s: %s", source, reason, extra=_fields(source))
@@ -60,6 +63,12 @@ class Refusals:
                 "more than %d requests from %s were refused within a minute", self._limit, source, extra=_fields(source)
             )
         return wait if seen > self._limit else None
+
+    def _is_worth_a_line(self, now: float) -> bool:
+        if now - self._news.began >= WINDOW:
+            self._news = Tally(now)
+        self._news.count += 1
+        return self._news.count <= NEWS
 
     def __len__(self) -> int:
         return len(self._tallies)

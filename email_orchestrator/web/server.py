@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import waitress
@@ -20,11 +21,16 @@ from .refusals import Refusals
 
 log = logging.getLogger(__name__)
 
-LIMITS = {
+# So many connections are let in at each turn of waitress's loop, which by itself lets in one: whoever comes behind a
+# crowd would wait as many turns.
+AT_A_TIME = 16
+LIMITS: dict[str, Any] = {
     "threads": 5,
     # More than the application takes, so that nearly every refusal is its own; chunk headers count here too.
     "max_request_body_size": 2 * 64 * 1024,
     "max_request_header_size": 16 * 1024,
+    # Read little at a time: what is sent in thousands of tiny chunks takes long to read, and others have their turn.
+    "recv_bytes": 2048,
     "connection_limit": 256,
     "channel_timeout": 30,
     "cleanup_interval": 5,
@@ -55,6 +61,7 @@ class WebServer:
         for listener in self._listeners():
             listener.channel_class = Channel
             listener.refusals = Refusals() if refusals is None else refusals
+            listener.handle_accept = partial(_repeat, listener.handle_accept, AT_A_TIME)
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
     def start(self) -> None:
@@ -91,6 +98,11 @@ class WebServer:
 
     def _unsent(self) -> bool:
         return any(getattr(entry, "total_outbufs_len", 0) for entry in list(self._map.values()))
+
+
+def _repeat(action: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        action()
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

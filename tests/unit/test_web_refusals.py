@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from email_orchestrator.web.refusals import LIMIT, SOURCES, WINDOW, Refusals
+from email_orchestrator.web.refusals import LIMIT, NEWS, SOURCES, WINDOW, Refusals
 
 
 class Clock:
@@ -93,3 +93,15 @@ def test_the_log_says_each_reason_once_in_a_window_and_once_that_it_was_too_ofte
     clock.now += WINDOW
     refusals.count("192.0.2.1", "401, it is not signed.")
     assert len(caplog.messages) == 4
+
+
+def test_however_many_sources_knock_the_log_stays_short(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    refusals = Refusals(clock=clock)
+    with caplog.at_level(logging.WARNING):
+        for n in range(2 * SOURCES):
+            refusals.count(f"2001:db8:{n:x}::1", "401")
+    assert len(caplog.messages) == NEWS
+    clock.now += WINDOW
+    refusals.count("192.0.2.1", "401")
+    assert len(caplog.messages) == NEWS + 1

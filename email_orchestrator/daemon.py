@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 
@@ -35,7 +35,6 @@ TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
-PATIENCE_OF_THE_WEB = 3.0
 REPLYING = "replying"
 FETCH_MISSED = "fetch missed texts"
 
@@ -88,7 +87,7 @@ def run(settings: Settings, dsn: str) -> None:
     # A terminal that goes away is no reason to end; there is nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     house = _furnish(settings, wiring.make_database(dsn), stop)
-    with _web_server(house, dsn) as server:
+    with _web_server(house) as server:
         house.vitals.thread("web", server.alive)
         if _wait_for_schema(house):
             _work(house, server.port)
@@ -177,11 +176,10 @@ def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
 
 
 @contextmanager
-def _web_server(house: House, dsn: str) -> Iterator[WebServer]:
+def _web_server(house: House) -> Iterator[WebServer]:
     settings = house.settings
     front = Front(
-        # The gateway waits ten seconds for an answer, and a person not much longer.
-        desk=replace(house.desk, database=wiring.make_database(dsn, PATIENCE_OF_THE_WEB)),
+        desk=house.desk,
         vitals=house.vitals,
         api_token=settings.api_token,
         signing_keys=settings.sms_webhook_signing_key,

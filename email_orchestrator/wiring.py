@@ -111,12 +111,9 @@ def make_clients(settings: Settings, observe: Observer = nobody) -> Clients:
     )
 
 
-def make_database(dsn: str, patience: float | None = None) -> Database:
-    """Make the database behind a libpq connection string; it connects when it is first used.
-
-    `patience` is how long to wait for its answers, in seconds, for those who have to answer somebody themselves.
-    """
-    return Database(dsn, patience=patience)
+def make_database(dsn: str) -> Database:
+    """Make the database behind a libpq connection string; it connects when it is first used."""
+    return Database(dsn)
 
 
 @contextmanager

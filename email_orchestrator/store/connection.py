@@ -20,8 +20,9 @@ from .queries import prepared
 Row = dict[str, Any]
 
 # A lost peer is noticed within half a minute, and no statement or forgotten transaction holds others up for longer.
+CONNECT_TIMEOUT = 5
 SESSION = {
-    "connect_timeout": "5",
+    "connect_timeout": str(CONNECT_TIMEOUT),
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
@@ -97,19 +98,11 @@ class Transaction:
 
 
 class Database:
-    """The database behind a libpq connection string; safe to use from several threads at once.
+    """The database behind a libpq connection string; safe to use from several threads at once."""
 
-    With `patience`, a server that has not answered for so many seconds counts as one that is away: for those who have
-    to answer somebody themselves.
-    """
-
-    def __init__(self, dsn: str, application_name: str = "email-orchestrator", patience: float | None = None) -> None:
+    def __init__(self, dsn: str, application_name: str = "email-orchestrator") -> None:
         self._dsn = dsn
-        self._patience = patience
-        self._session: dict[str, Any] = {**SESSION, "application_name": application_name}
-        if patience is not None:
-            # Whole seconds, and two at least, says libpq.
-            self._session["connect_timeout"] = str(max(2, math.ceil(patience)))
+        self._application_name = application_name
         self._local = threading.local()
         # Counts the times that connections were lost: one that was opened before the last time is lost as well.
         self._epoch = 0
@@ -124,7 +117,7 @@ class Database:
         transaction = self._begin()
         connection = transaction.connection
         try:
-            with bounded(connection, self._patience):
+            with bounded(connection, self._seconds):
                 yield transaction
                 transaction.commit()
         except psycopg2.Error as error:
@@ -142,6 +135,18 @@ class Database:
             raise
         transaction.committed()
 
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Within the block, on this thread, take a server that says nothing for so many seconds for one that is away.
+
+        For those who have to answer somebody themselves, in time.
+        """
+        before, self._local.patience = self._seconds, seconds
+        try:
+            yield
+        finally:
+            self._local.patience = before
+
     def close(self) -> None:
         """Close this thread's connection, if it has one."""
         connection = getattr(self._local, "connection", None)
@@ -149,6 +154,11 @@ class Database:
         if connection is not None:
             with suppress(psycopg2.Error):
                 connection.close()
+
+    @property
+    def _seconds(self) -> float | None:
+        seconds: float | None = getattr(self._local, "patience", None)
+        return seconds
 
     def _begin(self) -> Transaction:
         """Begin a transaction; a connection that was lost while it rested is found out now, and a fresh one tried."""
@@ -165,7 +175,7 @@ class Database:
 
     def _begin_on(self, connection: psycopg2.extensions.connection) -> Transaction:
         try:
-            with bounded(connection, self._patience):
+            with bounded(connection, self._seconds):
                 return Transaction(connection, self._local.known)
         except psycopg2.Error as error:
             self._lose(connection, error)
@@ -192,8 +202,12 @@ class Database:
     def _connect(self) -> psycopg2.extensions.connection:
         self.close()
         epoch = self._epoch
+        session: dict[str, Any] = {**SESSION, "application_name": self._application_name}
+        if self._seconds is not None:
+            # Whole seconds, and two at least, says libpq.
+            session["connect_timeout"] = str(max(2, math.ceil(min(self._seconds, CONNECT_TIMEOUT))))
         try:
-            fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **self._session)
+            fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **session)
         except psycopg2.OperationalError as error:
             raise DatabaseUnavailable(f"The database cannot be reached: {_first_line(error)}") from error
         except psycopg2.ProgrammingError:

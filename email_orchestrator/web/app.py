@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # What the API asks for may take its time, and an event never waits for that. Waitress has one thread more than there
 # are places: a health check always finds one, whatever the database does.
 PLACES_FOR_EVENTS, PLACES_FOR_THE_API = 2, 2
+# How long, in seconds, each waits for the database: the gateway gives us ten.
+PATIENCE_FOR_EVENTS, PATIENCE_FOR_THE_API = 3.0, 10.0
 # Refusals that count towards "too many": wrong state and unknown names do not, those are answers.
 COUNTED = frozenset({400, 401, 403, 413, 415})
 OPEN_PATHS = frozenset({"/health", webhook.PATH})
@@ -38,7 +40,8 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     """Make the WSGI application of a front; `refusals` counts those turned away."""
     app = Bottle()
     counted = Refusals() if refusals is None else refusals
-    events, others = Gate(PLACES_FOR_EVENTS), Gate(PLACES_FOR_THE_API)
+    events = Gate(front.desk.database, PLACES_FOR_EVENTS, PATIENCE_FOR_EVENTS)
+    others = Gate(front.desk.database, PLACES_FOR_THE_API, PATIENCE_FOR_THE_API)
     taker, metrics = pulse_taker(front), Metrics(front)
 
     def at_database(path: str, method: str, call: Callable[..., HTTPResponse], gate: Gate = others) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -17,8 +18,8 @@ from .answers import as_json, reason_of, refused, too_many
 TIME_TO_SEND = 20.0
 # Seconds for which the rest of a refused request is still read, and thrown away.
 TIME_TO_LINGER = 2.0
-# From so many connections on, a new one takes the place of the oldest that waits for no answer: whoever only opens
-# connections keeps nobody out.
+# Of more connections than these, the oldest that wait for no answer have to make room: whoever only opens connections
+# keeps nobody out.
 CROWD = 224
 # So many requests may be sent before the first is answered (pipelining, RFC 9112, section 9.3.2), which no client of
 # ours does: each costs a few bytes there, and here the room for its answer.
@@ -69,19 +70,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _ErrorTask
     parser_class = _Parser
     unread = False
+    # Whether it had a turn of the loop in which to say something.
+    had_a_turn = False
+    creation_time: float
     connected: bool
     requests: list[Any]
     will_close: bool = False
     _begun: float | None = None
     _lingers_until: float | None = None
-
-    def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: dict[int, Any]) -> None:
-        super().__init__(server, sock, addr, adj, map)
-        others = [one for one in map.values() if isinstance(one, Channel) and one is not self and not one.will_close]
-        if len(others) >= CROWD:
-            idle = [one for one in others if not one.requests]
-            for oldest in sorted(idle, key=lambda one: float(one.creation_time))[:1]:
-                oldest.will_close = True
 
     def readable(self) -> bool:
         """Say whether to read on; asked about once a second, so that what takes too long is noticed and ended here.
@@ -89,6 +85,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         Waitress itself ends a connection only once the client takes something, and one that never does stays for ever.
         """
         now = time.monotonic()
+        self.had_a_turn = True
         if self._lingers_until is not None:
             self.will_close = self.will_close or now > self._lingers_until
         elif self.request is None:
@@ -135,3 +132,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.socket.shutdown(socket.SHUT_WR)
                 return
         super().handle_close()
+
+
+def make_room(connections: Iterable[object]) -> None:
+    """Have the oldest of a crowd of connections closed, but none that waits for an answer or had no turn to speak."""
+    everyone = [one for one in connections if isinstance(one, Channel) and not one.will_close]
+    if len(everyone) > CROWD:
+        idle = [one for one in everyone if one.had_a_turn and not one.requests]
+        for oldest in sorted(idle, key=lambda one: one.creation_time)[: len(everyone) - CROWD]:
+            oldest.will_close = True

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # A health check waits this long, in seconds, for the database, and believes a pulse taken within the last second.
 PATIENCE = 0.55
 KEEP = 1.0
+# After so many seconds a reading is given up, so that the next finds the database when it is back.
+HUNG = 3.0
 # The main loop is taken for stuck when it has not turned for so many poll intervals.
 INTERVALS = 3
 # Emails have not been looked for in vain for so many seconds at least before that is called a problem.
@@ -85,7 +87,8 @@ def pulse_taker(front: Front) -> PulseTaker:
     """Make the taker of the pulse of a front's database."""
 
     def read() -> Pulse:
-        with front.desk.database.transaction() as tx:
+        database = front.desk.database
+        with database.patience(HUNG), database.transaction() as tx:
             return figures.pulse(tx, front.lookback_hours, front.desk.policy.timezone)
 
     return PulseTaker(read)

@@ -16,14 +16,14 @@ import waitress
 from waitress import wasyncore
 
 from ..errors import OrchestratorError
-from .channel import Channel
+from .channel import Channel, make_room
 from .refusals import Refusals
 
 log = logging.getLogger(__name__)
 
 # So many connections are let in at each turn of waitress's loop, which by itself lets in one: whoever comes behind a
 # crowd would wait as many turns.
-AT_A_TIME = 16
+AT_A_TIME = 128
 LIMITS: dict[str, Any] = {
     "threads": 5,
     # More than the application takes, so that nearly every refusal is its own; chunk headers count here too.
@@ -31,10 +31,12 @@ LIMITS: dict[str, Any] = {
     "max_request_header_size": 16 * 1024,
     # Read little at a time: what is sent in thousands of tiny chunks takes long to read, and others have their turn.
     "recv_bytes": 2048,
-    "connection_limit": 256,
+    # Never reached: a crowd is thinned out long before.
+    "connection_limit": 512,
     "channel_timeout": 30,
     "cleanup_interval": 5,
-    "backlog": 128,
+    # Whoever finds it full tries again after a second, and then two, and so on.
+    "backlog": 1024,
     "ident": None,
     "clear_untrusted_proxy_headers": True,
     "expose_tracebacks": False,
@@ -51,9 +53,8 @@ class WebServer:
     """
 
     def __init__(self, app: Callable[..., Any], host: str, port: int, refusals: Refusals | None = None) -> None:
-        # One line for each request that has to wait a moment, and one for each client that has gone.
+        # It warns of each request that has to wait a moment.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        logging.getLogger("waitress").setLevel(logging.WARNING)
         sockets = _bind(host, port)
         self.port: int = sockets[0].getsockname()[1]
         self._map: dict[int, Any] = {}
@@ -62,6 +63,7 @@ class WebServer:
             listener.channel_class = Channel
             listener.refusals = Refusals() if refusals is None else refusals
             listener.handle_accept = partial(_repeat, listener.handle_accept, AT_A_TIME)
+            listener.readable = partial(self._turn, listener.readable)
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
     def start(self) -> None:
@@ -95,6 +97,10 @@ class WebServer:
 
     def _listeners(self) -> list[Any]:
         return [entry for entry in self._map.values() if hasattr(entry, "channel_class")]
+
+    def _turn(self, readable: Callable[[], bool]) -> bool:
+        make_room(self._map.values())
+        return readable()
 
     def _unsent(self) -> bool:
         return any(getattr(entry, "total_outbufs_len", 0) for entry in list(self._map.values()))

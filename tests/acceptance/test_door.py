@@ -89,15 +89,17 @@ def test_while_the_database_hangs_everybody_is_told_so_in_time_and_afterwards_al
     for number in range(20):
         # Every thread of the server has been to the database, and keeps a connection.
         assert house.gateway.text_from_owner(f"list {number}") == 200
-    with frozen(server), ThreadPoolExecutor(24) as pool:
-        texts = [pool.submit(timed, partial(house.gateway.text_from_owner, f"hm {n}")) for n in range(12)]
-        pages = [pool.submit(timed, lambda: house.get("/workflow/status").status_code) for _ in range(8)]
-        looks = [timed(lambda: house.health()[0]) for _ in range(4)]
-        answers = [one.result() for one in (*texts, *pages)]
+    with ThreadPoolExecutor(24) as pool:
+        with frozen(server):
+            pages = [pool.submit(house.get, "/workflow/status") for _ in range(8)]
+            texts = [pool.submit(timed, partial(house.gateway.text_from_owner, f"hm {n}")) for n in range(12)]
+            looks = [timed(lambda: house.health()[0]) for _ in range(4)]
+            answers = [text.result() for text in texts]
+        assert {page.result().status_code for page in pages} <= {200, 503}
     assert {status for status, _ in (*answers, *looks)} == {503}
     # The gateway waits ten seconds. Few wait for the database at all, and a health check never.
     assert max(took for _, took in answers) < 5
-    assert sorted(took for _, took in answers)[-5] < 2
+    assert sorted(took for _, took in answers)[-3] < 2
     assert max(took for _, took in looks) < 1
     assert wait_until(lambda: house.health()[0] == 200, 5)
     house.gateway.text_from_owner("list")

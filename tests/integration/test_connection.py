@@ -17,11 +17,11 @@ OTHERS += " AND pid <> pg_backend_pid()"
 
 @pytest.fixture
 def database(dsn: str) -> Database:
-    return Database(dsn, patience=0.3)
+    return Database(dsn)
 
 
-def sleep(database: Database, seconds: float) -> None:
-    with database.transaction() as tx:
+def sleep(database: Database, seconds: float, patience: float = 10.0) -> None:
+    with database.patience(patience), database.transaction() as tx:
         tx.script(f"SELECT pg_sleep({seconds})")
 
 
@@ -48,15 +48,22 @@ def test_one_that_is_lost_in_the_midst_of_its_work_is_noticed_and_nothing_is_rep
 def test_who_has_no_patience_left_goes_and_the_next_is_served(database: Database) -> None:
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
-        sleep(database, 10)
+        sleep(database, 10, patience=0.3)
     assert time.monotonic() - began < 2
     sleep(database, 0.1)
 
 
-def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None:
+def test_whoever_has_patience_waits_longer_than_one_who_has_not(database: Database) -> None:
+    with database.patience(0.2):
+        sleep(database, 0.5, patience=5)
+        with pytest.raises(DatabaseUnavailable), database.transaction() as tx:
+            tx.script("SELECT pg_sleep(5)")
     with database.transaction() as tx:
-        tx.script("SELECT 1")
+        tx.script("SELECT pg_sleep(0.5)")
+
+
+def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None:
     began = time.monotonic()
     while time.monotonic() - began < 0.8:
-        sleep(database, 0.05)
+        sleep(database, 0.05, patience=0.3)
     assert [thread.name for thread in threading.enumerate()].count("database patience") <= 1

@@ -10,19 +10,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from house import wait_until
 
 from email_orchestrator.errors import OrchestratorError
+from email_orchestrator.store.connection import Database
 from email_orchestrator.vitals import Vitals
 from email_orchestrator.web import app, channel
 from email_orchestrator.web.app import make_app
 from email_orchestrator.web.front import Front
 from email_orchestrator.web.refusals import Refusals
 from email_orchestrator.web.server import LIMITS, WebServer
-from email_orchestrator.workflow.desk import Desk
 
 from .conftest import WEBHOOK, Serve, Site, event_body
 
@@ -151,13 +152,14 @@ def test_clients_that_just_stay_connected_do_not_delay_a_stop() -> None:
         assert not server.alive()
 
 
-def test_what_was_not_foreseen_is_an_error_of_ours_and_the_log_holds_no_body(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        @property
-        def database(self) -> Any:
+def test_what_was_not_foreseen_is_an_error_of_ours_and_the_log_holds_no_body(
+    belt: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Database):
+        def transaction(self) -> Any:
             raise RuntimeError("SECRET body of an email")
 
-    front = Front(cast(Desk, Broken()), Vitals())
+    front = Front(replace(belt.desk, database=Broken("")), Vitals())
     with running(make_app(front)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         connection.request("GET", "/workflow/status")
@@ -334,9 +336,9 @@ def test_whoever_takes_all_the_places_has_to_make_room(
         assert site.text().status == 200
         assert time.monotonic() - began < 1
         gone = [is_over(client) for client in clients]
-        # The oldest had to go; who came last stays.
-        assert gone == sorted(gone, reverse=True)
+        # Of the oldest some had to go; who came last stays.
         assert 150 < sum(gone) < 200
+        assert not any(gone[-100:])
     assert "connection limit" not in caplog.text
 
 

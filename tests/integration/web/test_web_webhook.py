@@ -44,6 +44,7 @@ def test_a_stored_text_wakes_who_answers(serve: Serve, belt: Any) -> None:
         {"phoneNumber": "(555) 123-4567"},
         {"phoneNumber": None, "sender": "+1 555 123 4567"},
         {"simNumber": 2},
+        {"simNumber": None},
     ],
 )
 def test_a_repeat_is_acknowledged_and_kept_once(site: Site, changes: dict[str, Any]) -> None:

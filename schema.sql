@@ -131,6 +131,7 @@ CREATE INDEX IF NOT EXISTS idx_workflow_waiting ON workflow_state (remind_at) WH
 CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (thread_id)
     WHERE current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                             'user_edit_requested');
+CREATE INDEX IF NOT EXISTS idx_workflow_supersedes ON workflow_state (supersedes) WHERE supersedes IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_workflow_replied ON workflow_state (lower(email_from), reply_sent_at)
     WHERE reply_sent_at IS NOT NULL;
 -- By when they came in, which never changes: a row enters this index once, when it is finished.

@@ -25,7 +25,7 @@ from .web.refusals import Refusals
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Bell, Outage, Staff, Worker
 from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
-from .workflow.desk import Desk, Room
+from .workflow.desk import Desk, Room, texting_room
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,10 @@ TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
+LOOK_FOR_EMAILS = 1
 REPLYING = "replying"
 FETCH_MISSED = "fetch missed texts"
+POLL = "poll"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +161,18 @@ def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
         rest = REST if number == 1 else LONG_REST
         hire(f"drafting-{number}", to_draft, lambda: drafting.draft_in_turn(desk, clients.generator), rest)
     # A gateway may take half a minute for a draft's text, and an answer must not wait for that.
-    for name, urgent in (("texting", False), ("answering by text", True)):
-        hire(name, staff.bell(Room.TEXTING), partial(texting.text_in_turn, desk, clients.gateway, urgent))
+    for urgent in (False, True):
+        room = texting_room(urgent)
+        hire(room, staff.bell(room), partial(texting.text_in_turn, desk, clients.gateway, urgent))
     hire(REPLYING, staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
-    hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_one(desk))
+    hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_in_turn(desk))
     hire("feedback", staff.bell("feedback"), lambda: feedback.report(database, clients.generator, reports, REST), 0.0)
     return House(settings, desk, clients, staff, outage, vitals, stop)
 
 
 def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
     """Approved replies go first; both speak to SMTP, so that they share its one connection."""
-    busy = replying.reply_one(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
+    busy = replying.reply_in_turn(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
     if not busy:
         clients.mailer.close_idle()
     return busy
@@ -199,7 +202,9 @@ def _web_server(house: House) -> Iterator[WebServer]:
 def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
     timetable = Timetable(house.outage, house.stop)
-    timetable.every(settings.poll_interval, "poll", lambda: intake.poll(desk, clients.monitor))
+    timetable.every(settings.poll_interval, POLL, lambda: intake.poll(desk, clients.monitor))
+    arrivals = intake.Arrivals(desk)
+    timetable.every(LOOK_FOR_EMAILS, "look for new emails", lambda: timetable.run(POLL) if arrivals.any() else None)
     timetable.every(
         settings.sms_reconcile_interval,
         FETCH_MISSED,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
 from contextlib import suppress
 from enum import StrEnum
 
+from .. import clock
 from ..core.mail_address import ascii_address
 from ..errors import AccountError, Kind, ServiceError, Trouble
 from .loopback import is_loopback
@@ -82,14 +82,14 @@ class SmtpMailer:
         self._turn = threading.Lock()
 
     @watched
-    def send(self, sender: str, recipient: str, message: bytes, deadline_seconds: float) -> str:
+    def send(self, sender: str, recipient: str, message: bytes, until: float) -> str:
         """Hand one message for one recipient to the server and return its final answer, such as `250 2.0.0 OK`.
 
-        All is over within `deadline_seconds`: the message is handed over only while `answer_timeout` is left of them.
-        Raises ServiceError: transient or permanent when it was certainly not sent, unknown when it may have been;
-        AccountError when the account is in trouble and the message is not to blame (not sent either).
+        All is over at the moment `until` of `clock.now()`: the message is handed over only while `answer_timeout` is
+        left before it. Raises ServiceError: transient or permanent when it was certainly not sent, unknown when it may
+        have been; AccountError when the account is in trouble and the message is not to blame (not sent either).
         """
-        give_up_at = time.monotonic() + deadline_seconds - self._answer_timeout
+        give_up_at = until - self._answer_timeout
         try:
             sender, recipient, lines = ascii_address(sender), ascii_address(recipient), as_transmitted(message)
         except ValueError as error:
@@ -101,16 +101,16 @@ class SmtpMailer:
             except BaseException:
                 wire.close()
                 raise
-            self._kept, self._kept_until = wire, time.monotonic() + self._idle_seconds
+            self._kept, self._kept_until = wire, clock.now() + self._idle_seconds
         return str(answer)
 
     def check(self) -> None:
         """Log in and quit without sending anything; raises ServiceError or AccountError as `send` does."""
-        _quit(self._log_in(time.monotonic() + 2 * self._command_timeout))
+        _quit(self._log_in(clock.now() + 2 * self._command_timeout))
 
     def close_idle(self) -> None:
         """Close the kept connection when it has not been used for `idle_seconds`; does nothing while a mail is sent."""
-        if time.monotonic() >= self._kept_until and self._turn.acquire(blocking=False):
+        if clock.now() >= self._kept_until and self._turn.acquire(blocking=False):
             try:
                 self._let_go()
             finally:
@@ -130,7 +130,7 @@ class SmtpMailer:
         """Return a connection that has accepted the sender: the kept one if it still serves, else a new one."""
         kept, self._kept = self._kept, None
         if kept is not None:
-            if time.monotonic() < self._kept_until and self._still_serves(kept, sender, give_up_at):
+            if clock.now() < self._kept_until and self._still_serves(kept, sender, give_up_at):
                 return kept
             kept.close()
         wire = self._log_in(give_up_at)
@@ -143,7 +143,7 @@ class SmtpMailer:
 
     def _still_serves(self, kept: Wire, sender: str, give_up_at: float) -> bool:
         """Begin a mail on a kept connection; whatever goes wrong is no failure, because nothing was sent."""
-        probe_until = min(self._wait_until(give_up_at), time.monotonic() + _PROBE_SECONDS)
+        probe_until = min(self._wait_until(give_up_at), clock.now() + _PROBE_SECONDS)
         try:
             return kept.command(f"MAIL FROM:<{sender}>", probe_until).code == 250
         except Lost:
@@ -203,12 +203,12 @@ class SmtpMailer:
             wire.write(lines, give_up_at, "the message")
             if not wire.is_quiet():
                 raise Lost("the server broke off while it was sent the message")
-            if time.monotonic() >= give_up_at:
+            if clock.now() >= give_up_at:
                 raise Lost("no time was left to wait for the server's answer")
         except Lost as lost:
             raise _not_sent(lost) from lost
         try:
-            answer = wire.command(".", time.monotonic() + self._answer_timeout, "the message")
+            answer = wire.command(".", clock.now() + self._answer_timeout, "the message")
         except Lost as lost:
             raise ServiceError(SERVICE, f"{lost}; it may have been sent", Kind.UNKNOWN) from lost
         if answer.code // 100 == 3:
@@ -223,7 +223,7 @@ class SmtpMailer:
         _accept(line.partition(" ")[0], answer, wanted)
 
     def _wait_until(self, give_up_at: float) -> float:
-        return min(give_up_at, time.monotonic() + self._command_timeout)
+        return min(give_up_at, clock.now() + self._command_timeout)
 
 
 def _accept(phase: str, answer: Answer, wanted: int = 2) -> Answer:
@@ -247,5 +247,5 @@ def _not_sent(lost: Lost) -> ServiceError:
 
 def _quit(wire: Wire) -> None:
     with suppress(Lost):
-        wire.command("QUIT", time.monotonic() + _GOODBYE_SECONDS)
+        wire.command("QUIT", clock.now() + _GOODBYE_SECONDS)
     wire.close()

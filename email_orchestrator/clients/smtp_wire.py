@@ -11,8 +11,9 @@ import base64
 import re
 import socket
 import ssl
-import time
 from dataclasses import dataclass
+
+from .. import clock
 
 _ANSWER_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\r\n]*))?\r?\n")
 _LONGEST_LINE = 2048  # RFC 5321 §4.5.3.1.5 says 512 octets; some servers write more
@@ -37,7 +38,7 @@ class Answer:
 
 
 class Wire:
-    """A connection to an SMTP server. Deadlines are moments of `time.monotonic()`; every method may raise Lost."""
+    """A connection to an SMTP server. Deadlines are moments of `clock.now()`; every method may raise Lost."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -175,7 +176,7 @@ def as_transmitted(message: bytes) -> bytes:
 
 
 def _seconds_left(deadline: float, name: str) -> float:
-    left = deadline - time.monotonic()
+    left = deadline - clock.now()
     if left <= 0:
         raise Lost(f"no time was left for {name}")
     return left

@@ -15,6 +15,7 @@ from email.utils import format_datetime
 from ..errors import OrchestratorError
 from .mail_address import ascii_address
 from .reply_headers import (
+    HeaderClasses,
     ReplyPolicy,
     clean_header_text,
     message_ids,
@@ -38,7 +39,9 @@ __all__ = [
 _MOST_QUOTED_LINES = 200
 _MOST_QUOTED_CHARACTERS = 20_000
 _LONGEST_LINE = 998  # RFC 5322 §2.1.1, without the CRLF
-_WIRE_FORMAT = ReplyPolicy(linesep="\r\n", cte_type="7bit")
+_HEADERS = HeaderClasses()
+_WIRE_FORMAT = ReplyPolicy(linesep="\r\n", cte_type="7bit", header_factory=_HEADERS)
+_AS_READ = policy.default.clone(header_factory=_HEADERS)
 
 
 class UnsafeReply(OrchestratorError):
@@ -143,16 +146,20 @@ def _difference(written: bytes, headers: dict[str, object], body: str) -> str:
     lines = written.split(b"\r\n")
     if not written.isascii() or any(len(line) > _LONGEST_LINE or b"\n" in line or b"\r" in line for line in lines):
         return "line format"
-    parsed = message_from_bytes(written, policy=policy.default)
+    # The older policy leaves headers as they stand; each is then read once, by the newer one's rules.
+    parsed = message_from_bytes(written, policy=policy.compat32)
     expected_names = [*headers, "Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
     if sorted(parsed.keys()) != sorted(expected_names) or parsed.defects:
         return "header names"
+    found = {name: _AS_READ.header_fetch_parse(name, value) for name, value in parsed.items()}
     for name, meant in headers.items():
-        if not _same_header(parsed[name], meant):
+        if not _same_header(found[name], meant):
             return f"header {name}"
-    if parsed.get_content_type() != "text/plain" or parsed.get_content_charset() != "utf-8":
+    content_type = found["Content-Type"]
+    if content_type.content_type != "text/plain" or content_type.params.get("charset") != "utf-8":
         return "content type"
-    return "" if _lines(parsed.get_content()) == _lines(body) else "body"
+    content = parsed.get_payload(decode=True)
+    return "" if isinstance(content, bytes) and _lines(content.decode("utf-8", "replace")) == _lines(body) else "body"
 
 
 def _same_header(found: object, meant: object) -> bool:

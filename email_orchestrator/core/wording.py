@@ -206,7 +206,13 @@ def outcome_unknown(workflow: Workflow) -> str:
 
 def changed_since(workflow: Workflow) -> str:
     """Tell the owner that what would be sent is not what was approved."""
-    return f"⚠️ #{workflow.id} was not sent: it is no longer what you approved. It comes again as it would go out now."
+    number = f"#{workflow.id}"
+    if workflow.error == OUTCOME_UNKNOWN:
+        return (
+            f"⚠️ {number} is no longer what you approved. It may be out already, as it was then: look into Sent Mail. "
+            f"It comes again as it would go out now, and only 1 {number} sends that."
+        )
+    return f"⚠️ {number} was not sent: it is no longer what you approved. It comes again as it would go out now."
 
 
 def not_texted(workflow: Workflow, reason: str) -> str:

@@ -11,9 +11,8 @@ from ..core.models import Email
 from ..core.states import State
 from .connection import Row, Transaction
 
-# A preview and a quotation need no more than this of a body; ten-megabyte mails exist.
-TEXT_LIMIT = 20_000
-HTML_LIMIT = 200_000
+# A preview and a quotation need no more than this of an email; ten-megabyte mails exist.
+LIMITS = {"subject_limit": 10_000, "text_limit": 20_000, "html_limit": 200_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,15 @@ def new_ids(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | Non
     return [row["message_id"] for row in rows]
 
 
+def newest(tx: Transaction) -> int:
+    """Return the number of the newest email of all, 0 when there is none."""
+    row = tx.row("newest_email")
+    return (row and row["id"]) or 0
+
+
 def new_emails(tx: Transaction, ids: Sequence[str]) -> list[Email]:
     """Read those of some emails that are still pending and not taken, oldest first."""
-    rows = tx.rows("new_emails", ids=list(ids), text_limit=TEXT_LIMIT, html_limit=HTML_LIMIT)
+    rows = tx.rows("new_emails", ids=list(ids), **LIMITS)
     return [_email(row) for row in rows]
 
 
@@ -68,7 +73,7 @@ def take(tx: Transaction, takings: Sequence[Taking]) -> list[Taken]:
 
 def read(tx: Transaction, message_id: str) -> Email | None:
     """Read an email as it is now, or None when the Email Monitor has removed it."""
-    row = tx.row("email", message_id=message_id, text_limit=TEXT_LIMIT, html_limit=HTML_LIMIT)
+    row = tx.row("email", message_id=message_id, **LIMITS)
     return _email(row) if row else None
 
 

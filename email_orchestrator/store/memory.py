@@ -27,6 +27,12 @@ def recall(tx: Transaction, key: str) -> dict[str, Any] | None:
     return row["value"] if row else None
 
 
+def mail_is_paused(tx: Transaction) -> bool:
+    """Say whether all mail rests for now."""
+    pause = recall(tx, MAIL_PAUSE)
+    return pause is not None and datetime.fromisoformat(pause["until"]) > tx.now
+
+
 def forget(tx: Transaction, key: str) -> None:
     """Drop the value under a name, if there is one."""
     tx.run("forget", key=key)

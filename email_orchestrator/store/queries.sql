@@ -13,10 +13,14 @@ SELECT p.message_id
  ORDER BY p.received_at, p.id
  LIMIT %(limit)s
 
+-- name: newest_email
+-- The number of the Email Monitor's newest row; it costs the same however many there are.
+SELECT max(id) AS id FROM processed_emails
+
 -- name: new_emails
 -- Those of some emails that are still pending and that no workflow has taken, oldest first. PostgreSQL knows times
 -- that Python does not.
-SELECT p.message_id, p.subject, p.from_address,
+SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_address,
        greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
        p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
   FROM processed_emails p
@@ -84,7 +88,7 @@ SELECT lower(email_from) AS sender, count(*) AS count FROM workflow_state
 
 -- name: email
 -- An email as the Email Monitor holds it now.
-SELECT p.message_id, p.subject, p.from_address,
+SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_address,
        greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
        p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
   FROM processed_emails p WHERE p.message_id = %(message_id)s
@@ -218,10 +222,42 @@ SELECT w.*, now() AS now FROM workflow_state w
  WHERE w.current_state = 'awaiting_user' OR (w.current_state = 'sms_sending' AND w.offered_at IS NOT NULL)
  ORDER BY w.id
 
--- name: closed_meanwhile
--- Drafts that stopped waiting after a moment without a word of the owner's.
-SELECT DISTINCT e.workflow_id FROM workflow_event e
- WHERE e.at >= %(since)s AND e.from_state = 'awaiting_user' AND e.actor IN ('poll', 'timer')
+-- name: waits_no_more
+-- Drafts that the owner had when writing, in the second of %(written)s, and that had stopped waiting, or have since,
+-- without the owner knowing it then: what the owner had texted by then is known, and so is a timeout or a newer email
+-- of which a text had told. After some days nobody means them any more. A draft that counts as failed may be on the phone.
+SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
+ WHERE e.at >= %(written)s::timestamptz - interval '3 days'
+   AND e.to_state IN ('user_approved', 'user_edit_requested', 'user_ignored', 'timeout')
+   AND (e.from_state = 'awaiting_user'
+        OR (e.from_state = 'sms_sending' AND w.offered_at < %(written)s::timestamptz + interval '1 s'))
+   AND CASE WHEN e.actor = 'sms'
+                 THEN e.at >= %(written)s AND w.user_responded_at >= %(written)s::timestamptz + interval '1 s'
+            WHEN e.actor IN ('poll', 'timer')
+                 THEN e.at >= %(written)s
+                      OR NOT EXISTS (SELECT FROM sms_outbox o
+                                      WHERE o.workflow_id = w.id AND o.kind = 'notice' AND o.created_at >= e.at
+                                        AND o.sent_at < %(written)s::timestamptz + interval '1 s')
+                         AND NOT EXISTS (SELECT FROM workflow_state n
+                                          WHERE n.supersedes = w.id
+                                            AND n.offered_at < %(written)s::timestamptz + interval '1 s')
+            ELSE e.at >= %(written)s END
+UNION
+SELECT w.id FROM workflow_state w
+ WHERE w.current_state = 'failed' AND w.previous_state = 'sms_sending'
+   AND w.offered_at BETWEEN %(written)s::timestamptz - interval '3 days' AND %(written)s::timestamptz + interval '1 s'
+
+-- name: owner_spoke
+-- The owner said something of some drafts, or of all that wait: what was written before it is no answer to them any more.
+UPDATE workflow_state SET user_responded_at = greatest(user_responded_at, %(at)s)
+ WHERE current_state IN ('awaiting_user', 'sms_sending') AND (%(ids)s::int[] IS NULL OR id = ANY (%(ids)s::int[]))
+
+-- name: rest_shown
+-- Whether the rest of a draft was shown to the owner in a later second than this.
+SELECT 1 AS shown FROM sms_outbox
+ WHERE workflow_id = %(id)s AND revision = %(revision)s AND kind = 'more'
+   AND sent_at >= date_trunc('second', %(since)s::timestamptz) + interval '1 s'
+ LIMIT 1
 
 -- name: approved
 -- Approved replies that have not been handed to SMTP.
@@ -272,8 +308,12 @@ VALUES (%(workflow_id)s, %(revision)s, %(text)s, %(instructions)s, %(ai_draft_id
 -- name: drafts
 SELECT * FROM draft WHERE workflow_id = %(id)s ORDER BY revision
 
--- name: generated_id
-SELECT ai_draft_id FROM draft WHERE workflow_id = %(id)s AND revision = %(revision)s
+-- name: generated_ids
+-- The names that the AI Reply Generator gave to some drafts.
+SELECT g.place, d.ai_draft_id
+  FROM unnest(%(ids)s::int[], %(revisions)s::int[]) WITH ORDINALITY AS g (workflow_id, revision, place)
+  JOIN draft d USING (workflow_id, revision)
+ WHERE d.ai_draft_id <> ''
 
 -- Outbox ------------------------------------------------------------------------------------------------------------
 
@@ -289,19 +329,21 @@ SELECT pg_advisory_xact_lock(7003120)
 -- name: claim_text
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
 -- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
--- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, and only
--- while it is fresh.
+-- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, while it
+-- is fresh, and a draft that the owner has answered already; what is held back holds nothing else up.
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
      WHERE o.status = 'queued' AND o.channel = 'sms'
        AND (%(urgent)s::boolean IS NULL OR o.urgent = %(urgent)s)
        AND (NOT %(quiet)s
-            OR ((o.urgent OR o.parts_sent > 0) AND o.created_at > now() - make_interval(secs => %(fresh)s)))
+            OR ((o.urgent OR o.parts_sent > 0) AND o.created_at > now() - make_interval(secs => %(fresh)s))
+            OR EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = o.workflow_id))
        AND (o.claimed_until IS NULL OR o.claimed_until < now())
        AND o.next_attempt_at <= now()
        AND NOT EXISTS (SELECT FROM sms_outbox b
                         WHERE b.status = 'queued' AND b.channel = 'sms' AND b.urgent = o.urgent AND b.id <> o.id
                           AND (b.parts_sent > 0 OR b.claimed_until IS NOT NULL)
+                          AND (NOT %(quiet)s OR b.created_at > now() - make_interval(secs => %(fresh)s))
                           AND (b.parts_sent > 0 AND (b.id < o.id OR o.parts_sent = 0) OR b.claimed_until >= now()))
      ORDER BY o.urgent DESC, o.id
      LIMIT 1
@@ -336,6 +378,7 @@ UPDATE workflow_state SET offered_at = now()
 SELECT id FROM sms_outbox
  WHERE status = 'queued' AND channel = 'sms' AND parts_sent > 0
    AND next_attempt_at <= now() + make_interval(secs => %(within)s)
+   AND (NOT %(quiet)s OR created_at > now() - make_interval(secs => %(fresh)s))
 
 -- name: part_sent
 -- Record that the gateway accepted the part in hand; after the last one the text is sent.
@@ -365,6 +408,10 @@ UPDATE workflow_state SET offered_at = NULL
 -- The gateway works again: what waits for another try is due now.
 UPDATE sms_outbox SET next_attempt_at = now()
  WHERE status = 'queued' AND channel = 'sms' AND attempts > 0 AND next_attempt_at > now() AND claimed_until IS NULL
+
+-- name: text_instead
+-- No mail goes out for now: what was to go by email because texting was down is texted after all.
+UPDATE sms_outbox SET channel = 'sms' WHERE status = 'queued' AND channel = 'email' AND claimed_until IS NULL
 
 -- name: draft_shown
 -- Record how much of a workflow's current draft the owner has still not seen.
@@ -421,8 +468,14 @@ SELECT i.waits_for FROM sms_inbox i
 -- name: text_waits_for
 UPDATE sms_inbox SET waits_for = %(workflow_id)s WHERE id = %(id)s
 
+-- name: awaits
+-- Whether a text waits for the sending of a draft to be recorded.
+SELECT id FROM sms_inbox WHERE processed_at IS NULL AND waits_for = %(workflow_id)s LIMIT 1
+
 -- name: text_done
-UPDATE sms_inbox SET processed_at = now(), outcome = %(outcome)s WHERE id = %(id)s
+-- Record what came of a text; tells whether there are others to act on.
+UPDATE sms_inbox i SET processed_at = now(), outcome = %(outcome)s WHERE i.id = %(id)s
+RETURNING EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
 
 -- name: text_stumbled
 -- Count a failure to act on a text; after the third it is put aside.

@@ -46,10 +46,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A text of the inbox, and the time by the database's clock."""
+    """A text of the inbox: when it was stored and the time now, both by the database's clock."""
 
     id: int
     text: InboundText
+    stored_at: datetime
     now: datetime
 
 
@@ -90,6 +91,11 @@ def claim_email_notice(tx: Transaction, claim: str, lease: int) -> Outgoing | No
     """Lease the next text that has to go by email, for `lease` seconds."""
     row = tx.row("claim_email_notice", claim=claim, lease=lease)
     return _outgoing(row, claim) if row else None
+
+
+def has_begun(tx: Transaction, *, within: float, quiet: bool) -> bool:
+    """Say whether a text is in the midst of its parts and the next is due within some seconds, and may go out."""
+    return bool(tx.rows("begun_texts", within=within, quiet=quiet, fresh=CONVERSATION.total_seconds()))
 
 
 def begin_anew(tx: Transaction, text: Outgoing) -> None:
@@ -147,13 +153,24 @@ def store_text(tx: Transaction, text: InboundText) -> bool:
     return stored is not None
 
 
+def is_awaited(tx: Transaction, workflow_id: int) -> bool:
+    """Say whether an answer of the owner's waits for the sending of a workflow's draft to be recorded."""
+    return tx.row("awaits", workflow_id=workflow_id) is not None
+
+
 def next_text(tx: Transaction) -> Received | None:
     """Take the oldest text that can be acted on, and hold it until the transaction ends."""
     row = tx.row("next_text")
     if row is None:
         return None
     text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
-    return Received(row["id"], text, row["now"])
+    return Received(row["id"], text, row["stored_at"], row["now"])
+
+
+def done(tx: Transaction, received: Received, outcome: str) -> bool:
+    """Record what came of a text, in a few words; returns whether there are others to act on."""
+    row = tx.row("text_done", id=received.id, outcome=outcome)
+    return row is not None and row["more"]
 
 
 def _outgoing(row: Row, claim: str) -> Outgoing:

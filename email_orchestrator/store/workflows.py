@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -207,10 +208,10 @@ def drafts(tx: Transaction, workflow_id: int) -> list[Draft]:
     return [Draft(**row) for row in tx.rows("drafts", id=workflow_id)]
 
 
-def generated_id(tx: Transaction, workflow_id: int, revision: int) -> str | None:
-    """Read the name that the AI Reply Generator gave a draft, None when there is none."""
-    row = tx.row("generated_id", id=workflow_id, revision=revision)
-    return row["ai_draft_id"] if row else None
+def generated_ids(tx: Transaction, drafts: Sequence[tuple[int, int]]) -> dict[int, str]:
+    """Read what the AI Reply Generator named some drafts, given by workflow and revision; returns it by their place."""
+    ids, revisions = [one for one, _ in drafts], [revision for _, revision in drafts]
+    return {row["place"] - 1: row["ai_draft_id"] for row in tx.rows("generated_ids", ids=ids, revisions=revisions)}
 
 
 def events(tx: Transaction, workflow_id: int) -> list[Event]:

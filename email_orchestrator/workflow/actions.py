@@ -18,7 +18,7 @@ from ..errors import NotFound, WrongState
 from ..store import emails, memory, texts, workflows
 from ..store.connection import Transaction
 from ..store.texts import Sort
-from .desk import Desk, Room, advance, offer, offer_note, refusal
+from .desk import Desk, Room, advance, offer, offer_note, refusal, texting_room
 from .letters import write_letter
 
 # Where a failed workflow goes on: at the step that failed, never before it.
@@ -208,16 +208,15 @@ def show_more(tx: Transaction, desk: Desk, workflow: Workflow, *, urgent: bool) 
     """Text the part of a draft that the owner has not seen yet."""
     rest = notification.compose_more(workflow.id, workflow.draft_text or "", workflow.hidden_chars, desk.policy.style)
     texts.queue(tx, Sort.MORE, rest, urgent=urgent, workflow_id=workflow.id, revision=workflow.revision)
-    tx.after_commit(lambda: desk.wake(Room.TEXTING))
+    tx.after_commit(lambda: desk.wake(texting_room(urgent)))
 
 
 def resume_mail(tx: Transaction, desk: Desk) -> bool:
-    """End a pause of all replies; False when there was none."""
-    if memory.recall(tx, memory.MAIL_PAUSE) is None:
-        return False
+    """End a pause of all replies; False when there was none in force."""
+    paused = memory.mail_is_paused(tx)
     memory.forget(tx, memory.MAIL_PAUSE)
     tx.after_commit(lambda: desk.wake(Room.REPLYING))
-    return True
+    return paused
 
 
 def _offer_current(tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import datetime
 
 from ..core import wording
 from ..core.commands import Command, Verb, parse_command
@@ -15,8 +14,8 @@ from ..errors import DatabaseUnavailable, WrongState
 from ..store import texts, workflows
 from ..store.connection import Transaction
 from ..store.texts import Received, Sort
-from . import actions, asking
-from .desk import Desk, tell
+from . import actions, asking, meaning
+from .desk import Desk, refusal, tell
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +34,25 @@ class StillSending(Exception):
 
 def answer_one(desk: Desk) -> bool:
     """Act on the oldest text of the inbox; False when there is none."""
+    return _answer(desk)[0]
+
+
+def answer_in_turn(desk: Desk) -> bool:
+    """Act on the oldest text of the inbox; True when there are more: look again."""
+    return _answer(desk)[1]
+
+
+def _answer(desk: Desk) -> tuple[bool, bool]:
+    """Act on the oldest text of the inbox; returns whether there was one, and whether there may be more."""
     received: Received | None = None
+    more = True
     try:
         with desk.database.transaction() as tx:
             received = texts.next_text(tx)
             if received is None:
-                return False
+                return False, False
             outcome = Conversation(tx, desk, received).act()
-            tx.run("text_done", id=received.id, outcome=outcome)
+            more = texts.done(tx, received, outcome)
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
     except StillSending as waiting:
         # In a transaction of its own: whatever the text was about to do or to end is undone.
@@ -55,7 +65,7 @@ def answer_one(desk: Desk) -> bool:
             raise
         log.exception("inbox %d: it could not be acted on", received.id)
         _put_aside(desk, received)
-    return True
+    return True, more
 
 
 def _put_aside(desk: Desk, received: Received) -> None:
@@ -73,8 +83,8 @@ class Conversation:
         self.tx = tx
         self.desk = desk
         self.text: InboundText = received.text
-        # A phone's clock may be fast, but nobody texts in the future.
-        self.said_at = min(received.text.received_at, received.now)
+        # A phone's clock may be fast, but nothing is here before it was written.
+        self.said_at = min(received.text.received_at, received.stored_at)
         # A text that was fetched hours later is not part of a conversation any more.
         self.fresh = is_answer(received.now, self.said_at)
         self._id = received.id
@@ -82,7 +92,7 @@ class Conversation:
     def act(self) -> str:
         """Do what the text asks, and queue the answer; returns what was done in a few words."""
         command = parse_command(self.text.text)
-        question = asking.open_question(self.tx)
+        question = asking.open_question(self.tx, self.said_at)
         asking.close_question(self.tx, question)
         if command.verb in DEPEND_ON_WHAT_WAS_SAID:
             self._keep_order()
@@ -122,13 +132,13 @@ class Conversation:
         workflow = self._which(command)
         if workflow is None:
             return f"{command.verb}: which one?"
-        if workflow.state is State.SMS_SENDING and self._answers(workflow):
+        if workflow.state is State.SMS_SENDING and meaning.answers(workflow, self.said_at):
             raise StillSending(workflow.id)
         if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
             note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
             return f"{command.verb}: #{workflow.id} offered again"
-        if workflow.state is State.AWAITING_USER and not self._answers(workflow):
+        if workflow.state is State.AWAITING_USER and not meaning.answers(workflow, self.said_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
         match command.verb:
@@ -151,32 +161,24 @@ class Conversation:
                 self.say(wording.unknown_number(command.workflow_id))
             return named
         offered = workflows.select(self.tx, "offered")
-        # A draft that was handed over after the owner wrote cannot be the one that is meant.
-        known = [workflow for workflow in offered if self._answers(workflow)]
-        # One that waited when the owner wrote, and was closed by a clock or a newer email since, may be meant as well.
-        closed = self.tx.rows("closed_meanwhile", since=_second(self.text.received_at))
-        if not closed and (len(known) == 1 or (not known and len(offered) == 1)):
-            return workflows.hold(self.tx, (known or offered)[0].id)
+        meant = meaning.may_be_meant(self.tx, offered, self.said_at)
+        # When none can be meant, the only one there is gets told that the text crossed with it.
+        only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]
+        # What may be out already goes out by its number, or not at all.
+        if only and only[0].error != OUTCOME_UNKNOWN:
+            return workflows.hold(self.tx, only[0].id)
         if offered:
-            asking.ask_which(self.tx, command)
-            self.say(wording.waiting_list(known or offered, command.verb))
+            asking.ask_which(self.tx, command, self.said_at)
+            self.say(wording.waiting_list([one for one in offered if one.id in meant] or offered, command.verb))
         else:
             self._nothing_waits()
         return None
 
-    def _answers(self, workflow: Workflow) -> bool:
-        """Say whether the owner can have seen the current draft when writing, and has said nothing later since.
-
-        Both clocks count whole seconds.
-        """
-        written = _second(self.text.received_at)
-        if workflow.offered_at is None or written < _second(workflow.offered_at):
-            return False
-        return workflow.responded_at is None or written >= _second(workflow.responded_at)
-
     def _approve(self, workflow: Workflow) -> None:
         if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
             raise WrongState(wording.not_shown_yet(workflow))
+        if self.tx.row("rest_shown", id=workflow.id, revision=workflow.revision, since=self.said_at):
+            raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
         delay = self.desk.policy.send_delay
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
         if delay:
@@ -184,7 +186,7 @@ class Conversation:
 
     def _edit(self, workflow: Workflow, command: Command) -> None:
         if workflow.state is State.AWAITING_USER and not command.words:
-            asking.ask_what(self.tx, workflow)
+            asking.ask_what(self.tx, workflow, self.said_at)
             self.say(wording.what_to_change(workflow))
             return
         actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words, said_at=self.said_at)
@@ -202,6 +204,10 @@ class Conversation:
 
     def _undo(self, command: Command) -> str:
         approved = workflows.select(self.tx, "approved")
+        if command.workflow_id is not None or not approved:
+            # The approval may not have come in yet; it counts for nothing when it does.
+            named = [command.workflow_id] if command.workflow_id else None
+            self.tx.run("owner_spoke", ids=named, at=self.said_at)
         if command.workflow_id is None and len(approved) != 1:
             self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
             return "undo: which one?"
@@ -222,6 +228,8 @@ class Conversation:
             return "retry: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or failed[0].id))
         if workflow is not None:
+            if workflow.error == OUTCOME_UNKNOWN and meaning.is_earlier(self.said_at, workflow.updated_at):
+                raise refusal(self.tx, self.desk, workflow)
             actions.retry(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self._confirm(wording.trying_again(workflow))
         return "retry"
@@ -232,7 +240,7 @@ class Conversation:
             self._nothing_waits()
             return "again: nothing waits"
         if command.workflow_id is None and len(offered) > 1:
-            asking.ask_which(self.tx, command)
+            asking.ask_which(self.tx, command, self.said_at)
             self.say(wording.waiting_list(offered, command.verb))
             return "again: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or offered[0].id))
@@ -264,7 +272,3 @@ class Conversation:
     def _confirm(self, text: str) -> None:
         if self.desk.policy.confirm:
             self.say(text)
-
-
-def _second(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)

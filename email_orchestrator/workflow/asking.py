@@ -14,6 +14,7 @@ from ..store import memory
 from ..store.connection import Transaction
 from ..store.texts import Sort
 from .desk import Desk, tell
+from .meaning import is_earlier
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +26,24 @@ STOP_WORDS = frozenset(
 START_WORDS = frozenset({"START", "UNSTOP", "YES"})
 
 
-def ask_which(tx: Transaction, command: Command) -> None:
-    """Remember a command that lacks its number; a number alone completes it for ten minutes."""
-    memory.remember(tx, memory.DIALOGUE, {"verb": command.verb, "words": command.words, "at": tx.now})
+def ask_which(tx: Transaction, command: Command, said_at: datetime) -> None:
+    """Remember a command that lacks its number, said at a moment; a number alone completes it for ten minutes."""
+    question = {"verb": command.verb, "words": command.words, "at": tx.now, "said_at": said_at}
+    memory.remember(tx, memory.DIALOGUE, question)
 
 
-def ask_what(tx: Transaction, workflow: Workflow) -> None:
+def ask_what(tx: Transaction, workflow: Workflow, said_at: datetime) -> None:
     """Remember an edit that lacks its instructions; the next text that is no command is taken for them."""
-    memory.remember(tx, memory.DIALOGUE, {"verb": Verb.EDIT, "workflow": workflow.id, "words": "", "at": tx.now})
+    question = {"verb": Verb.EDIT, "workflow": workflow.id, "words": "", "at": tx.now, "said_at": said_at}
+    memory.remember(tx, memory.DIALOGUE, question)
 
 
-def open_question(tx: Transaction) -> dict[str, Any] | None:
-    """Return the question that the owner has not answered yet, unless it is too old."""
+def open_question(tx: Transaction, written: datetime) -> dict[str, Any] | None:
+    """Return the question that a text written at a moment can answer: one asked before it, and not too old."""
     question = memory.recall(tx, memory.DIALOGUE)
     if question is None or tx.now - datetime.fromisoformat(question["at"]) > QUESTION_STANDS:
+        return None
+    if is_earlier(written, datetime.fromisoformat(question["said_at"])):
         return None
     return question
 

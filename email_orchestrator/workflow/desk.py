@@ -7,18 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
+from .. import clock
 from ..core import notification, wording
 from ..core.hours import is_answer
 from ..core.models import Composed, Workflow
 from ..core.policy import Policy
 from ..core.states import Actor, State
-from ..errors import WrongState
+from ..errors import DatabaseUnavailable, WrongState
 from ..store import texts, workflows
 from ..store.connection import Database, Transaction
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# The database's clock, by which a lease ends, need not run exactly as ours.
+SHARE_OF_LEASE = 0.8
 
 
 class Room(StrEnum):
@@ -26,6 +31,7 @@ class Room(StrEnum):
 
     DRAFTING = "drafting"
     TEXTING = "texting"
+    ANSWERING_BY_TEXT = "answering by text"
     REPLYING = "replying"
     ANSWERING = "answering"
 
@@ -35,8 +41,6 @@ _NEXT_ROOM = {
     State.AI_GENERATING: Room.DRAFTING,
     State.USER_EDIT_REQUESTED: Room.DRAFTING,
     State.USER_APPROVED: Room.REPLYING,
-    State.AWAITING_USER: Room.ANSWERING,
-    State.FAILED: Room.ANSWERING,
 }
 
 
@@ -63,6 +67,10 @@ class Desk:
         """Make the name of a new claim."""
         return f"{self.name}/{self.token()}"
 
+    def lease_until(self) -> float:
+        """Return the moment of `clock.now()` until which a lease taken from now on certainly holds."""
+        return clock.now() + self.policy.lease_seconds * SHARE_OF_LEASE
+
 
 def advance(
     tx: Transaction,
@@ -79,6 +87,8 @@ def advance(
         return False
     tx.after_commit(lambda: log_transition(workflow, path[-1], actor, reason))
     room = _NEXT_ROOM.get(path[-1])
+    if workflow.state is State.SMS_SENDING and texts.is_awaited(tx, workflow.id):
+        room = Room.ANSWERING
     if room is not None:
         tx.after_commit(lambda: desk.wake(room))
     return True
@@ -98,13 +108,35 @@ def log_transition(workflow: Workflow, state: State, actor: Actor, reason: str |
     )
 
 
+def insist(desk: Desk, record: Callable[[], T]) -> T:
+    """Record what happened outside and cannot happen again, however long the database is away; returns what it does."""
+    while True:
+        try:
+            return record()
+        except DatabaseUnavailable:
+            if desk.wait(1):
+                raise
+
+
+def texting_room(urgent: bool) -> Room:
+    """Name who texts what answers the owner, or the rest."""
+    return Room.ANSWERING_BY_TEXT if urgent else Room.TEXTING
+
+
 def tell(
-    tx: Transaction, desk: Desk, sort: texts.Sort, text: str, *, urgent: bool = False, channel: str = "sms"
+    tx: Transaction,
+    desk: Desk,
+    sort: texts.Sort,
+    text: str,
+    *,
+    urgent: bool = False,
+    channel: str = "sms",
+    workflow_id: int | None = None,
 ) -> None:
     """Have a sentence of ours texted to the owner once the transaction is committed."""
     composed = Composed(notification.compose_text(text, desk.policy.style))
-    texts.queue(tx, sort, composed, urgent=urgent, channel=channel)
-    tx.after_commit(lambda: desk.wake(Room.TEXTING if channel == "sms" else Room.REPLYING))
+    texts.queue(tx, sort, composed, urgent=urgent, channel=channel, workflow_id=workflow_id)
+    tx.after_commit(lambda: desk.wake(texting_room(urgent) if channel == "sms" else Room.REPLYING))
 
 
 def offer(
@@ -132,15 +164,9 @@ def offer(
         ),
         desk.policy.style,
     )
-    texts.queue(
-        tx,
-        sort,
-        composed,
-        urgent=is_answer(tx.now, said_at or workflow.responded_at),
-        workflow_id=workflow.id,
-        revision=workflow.revision,
-    )
-    tx.after_commit(lambda: desk.wake(Room.TEXTING))
+    urgent = is_answer(tx.now, said_at or workflow.responded_at)
+    texts.queue(tx, sort, composed, urgent=urgent, workflow_id=workflow.id, revision=workflow.revision)
+    tx.after_commit(lambda: desk.wake(texting_room(urgent)))
 
 
 def offer_note(workflow: Workflow) -> str:

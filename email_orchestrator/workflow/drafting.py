@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.edit_context import edit_context
 from ..core.models import GeneratedDraft
@@ -113,9 +113,8 @@ def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft
         return
     instructions = workflow.edit_instructions if workflow.revision else None
     workflows.add_draft(tx, workflow.id, revision, draft, instructions)
-    current = workflows.get(tx, workflow.id)
-    if current is not None:
-        offer(tx, desk, current, offer_note(current))
+    current = replace(workflow, revision=revision, draft_text=draft.text)
+    offer(tx, desk, current, offer_note(current))
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:

@@ -30,11 +30,10 @@ def report(database: Database, generator: Generator, reports: SimpleQueue[Report
         return False
     waiting += islice(_soon(reports), AT_ONCE - 1)
     with database.transaction() as tx:
-        known = [(workflows.generated_id(tx, workflow, revision), action) for workflow, revision, action in waiting]
-    for draft_id, action in known:
+        names = workflows.generated_ids(tx, [(workflow, revision) for workflow, revision, _ in waiting])
+    for place, draft_id in names.items():
         try:
-            if draft_id:
-                generator.record_action(draft_id, action, None)
+            generator.record_action(draft_id, waiting[place][2], None)
         except ServiceError as error:
             log.debug("draft %s: %s", draft_id, error)
     return True

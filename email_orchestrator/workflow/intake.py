@@ -27,6 +27,21 @@ LOOP_SPAN = timedelta(hours=3)
 PORTION = 50
 
 
+class Arrivals:
+    """Notices between two polls that the Email Monitor has written down another email."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._newest = 0
+
+    def any(self) -> bool:
+        """Say whether an email came in since this was last asked."""
+        with self._desk.database.transaction() as tx:
+            newest = emails.newest(tx)
+        came, self._newest = newest != self._newest, newest
+        return came
+
+
 def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = None) -> int:
     """Take new emails, oldest first; returns how many workflows there are more.
 

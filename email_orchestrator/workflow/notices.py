@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def email_one(desk: Desk, mailer: Mailer) -> bool:
     """Email the next notice that could not be texted to the owner's own address; False when there is none."""
-    own = desk.policy.email_address
+    own, until = desk.policy.email_address, desk.lease_until()
     with desk.database.transaction() as tx:
         text = texts.claim_email_notice(tx, desk.claim(), desk.policy.lease_seconds)
         now = tx.now
@@ -26,7 +26,7 @@ def email_one(desk: Desk, mailer: Mailer) -> bool:
         return False
     message = build_notice(own, text.parts, now.astimezone(desk.policy.timezone), new_message_id(f"n{text.id}", own))
     try:
-        mailer.send(own, own, message, desk.policy.lease_seconds * 0.8)
+        mailer.send(own, own, message, until)
     except AccountError as error:
         with desk.database.transaction() as tx:
             texts.settle(tx, text, status="queued", channel="email", attempts=text.attempts, error=str(error))

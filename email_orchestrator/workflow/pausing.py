@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from ..core import wording
 from ..core.retry import pause_length
@@ -11,7 +12,7 @@ from ..errors import AccountError
 from ..store import memory
 from ..store.connection import Transaction
 from ..store.texts import Sort
-from .desk import Desk, tell
+from .desk import Desk, Room, tell
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
         "message": error.message,
     }
     memory.remember(tx, memory.MAIL_PAUSE, value)
+    tx.run("text_instead")
+    for room in (Room.TEXTING, Room.ANSWERING_BY_TEXT):
+        tx.after_commit(partial(desk.wake, room))
     log.warning("%s; mail rests until %s", error, until or "the next start or a retry")
     if before.get("trouble") != error.trouble:
         text = wording.mail_paused(error.trouble, error.message, until, desk.policy)

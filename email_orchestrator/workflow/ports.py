@@ -43,8 +43,8 @@ class Gateway(Protocol):
 class Mailer(Protocol):
     """Hands mail to SMTP."""
 
-    def send(self, sender: str, recipient: str, message: bytes, deadline_seconds: float) -> str:
-        """Send a message and return the server's final answer."""
+    def send(self, sender: str, recipient: str, message: bytes, until: float) -> str:
+        """Send a message before a moment of `clock.now()`, or not at all; return the server's final answer."""
 
 
 class SentMail(Protocol):

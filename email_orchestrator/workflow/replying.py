@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..core import wording
 from ..core.hours import is_answer
-from ..core.models import Email
+from ..core.models import Email, Workflow
 from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
-from ..core.states import OUTCOME_UNKNOWN, Actor, State
-from ..errors import AccountError, DatabaseUnavailable, Kind, ServiceError
+from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
+from ..errors import AccountError, Kind, ServiceError
 from ..store import emails, memory, workflows
+from ..store.connection import Transaction
 from ..store.texts import Sort
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, advance, give_up, offer, tell
+from .desk import Desk, advance, give_up, insist, offer, tell
 from .letters import build_message, write_letter
 from .pausing import pause_mail
 from .ports import Mailer, SentMail
@@ -26,27 +27,61 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_AFTER = (5, 15)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A leased workflow and its email as it is now; the lease holds until the moment `until` of `clock.now()`."""
+
+    claimed: Claimed
+    email: Email | None
+    until: float
+
+
 def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int | None = None) -> bool:
     """Send the next approved reply that is due; False when there is none.
 
     `only` names the one workflow to send, without waiting for its delay. `sent_mail` is None when Sent Mail is not
     to be looked into.
     """
+    until = desk.lease_until()
     with desk.database.transaction() as tx:
         if only is not None:
             # Others may be looking at the row for a moment; the claim alone would pass it over.
             workflows.hold(tx, only)
-        claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
-        if claimed is None:
-            return False
-        email = emails.read(tx, claimed.workflow.message_id)
-    if claimed.in_doubt:
-        _look_into_sent_mail(desk, claimed, sent_mail)
-        return True
-    message = _message(desk, claimed, email)
-    if message is not None:
-        _send(desk, claimed, message, mailer, sent_mail)
+        job = _claim(tx, desk, until, only)
+    if job is None:
+        return False
+    _reply(desk, job, mailer, sent_mail, in_turn=False)
     return True
+
+
+def reply_in_turn(desk: Desk, mailer: Mailer, sent_mail: SentMail | None) -> bool:
+    """Send one reply after the other, the next leased in the transaction that records the last; True: look again."""
+    until = desk.lease_until()
+    with desk.database.transaction() as tx:
+        job = _claim(tx, desk, until)
+    looked = True
+    while job is not None:
+        job, looked = _reply(desk, job, mailer, sent_mail, in_turn=True)
+    return not looked
+
+
+def _claim(tx: Transaction, desk: Desk, until: float, only: int | None = None) -> Job | None:
+    claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
+    return Job(claimed, emails.read(tx, claimed.workflow.message_id), until) if claimed else None
+
+
+def _reply(
+    desk: Desk, job: Job, mailer: Mailer, sent_mail: SentMail | None, *, in_turn: bool
+) -> tuple[Job | None, bool]:
+    """Send a reply or find out what became of it; returns the next job, and whether one was looked for."""
+    if job.claimed.in_doubt:
+        _look_into_sent_mail(desk, job.claimed, sent_mail)
+        return None, False
+    message = _message(desk, job.claimed, job.email)
+    if message is None or not _send(desk, job, message, mailer, sent_mail):
+        return None, False
+    in_turn = in_turn and not desk.wait(0)
+    return insist(desk, lambda: _record_sent(desk, job.claimed.workflow, in_turn=in_turn)), in_turn
 
 
 def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
@@ -73,6 +108,8 @@ def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
 def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
     """Bring back a reply that is not what was approved (a new signature, say), for the owner to approve what it is."""
     with desk.database.transaction() as tx:
+        events = workflows.events(tx, claimed.workflow.id)
+        doubt = OUTCOME_UNKNOWN if any(event.reason == OUTCOME_UNKNOWN for event in events) else None
         back = advance(
             tx,
             desk,
@@ -86,6 +123,9 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
             send_started_at=None,
             offered_at=None,
             next_attempt_at=None,
+            remind_at=None,
+            timeout_at=None,
+            error_message=doubt,
         )
         current = workflows.get(tx, claimed.workflow.id)
         if back and current is not None:
@@ -94,70 +134,77 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
             offer(tx, desk, current, "As it is now")
 
 
-def _send(desk: Desk, claimed: Claimed, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> None:
-    policy, workflow = desk.policy, claimed.workflow
+def _send(desk: Desk, job: Job, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> bool:
+    """Hand a reply to SMTP; returns whether it was accepted, which is yet to be recorded, unlike all else."""
+    claimed, workflow = job.claimed, job.claimed.workflow
     try:
-        answer = mailer.send(policy.email_address, workflow.sender, message, policy.lease_seconds * 0.8)
-    except AccountError as error:
-        with desk.database.transaction() as tx:
-            workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
-            pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
+        answer = mailer.send(desk.policy.email_address, workflow.sender, message, job.until)
     except ServiceError as error:
         if error.kind is Kind.UNKNOWN:
             log.warning("workflow %d: %s; looking into Sent Mail", workflow.id, error)
             _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
         else:
-            _record_failure(desk, claimed, error)
+            failure = error
+            insist(desk, lambda: _record_failure(desk, claimed, failure))
     except Exception:
         # Whatever it was, it may have struck after the message was handed over.
         log.exception("workflow %d: the sending broke off", workflow.id)
         _look_into_sent_mail(desk, claimed, sent_mail, lookups=0)
     else:
         log.info("workflow %d: accepted by SMTP: %s", workflow.id, answer)
-        _insist(desk, lambda: _record_sent(desk, claimed))
+        return True
+    return False
 
 
-def _insist(desk: Desk, record: Callable[[], None]) -> None:
-    """Record something that happened and cannot happen again, however long the database is away."""
-    while True:
-        try:
-            return record()
-        except DatabaseUnavailable:
-            if desk.wait(1):
-                raise
+def _record_sent(desk: Desk, workflow: Workflow, *, in_turn: bool = False) -> Job | None:
+    """Record that a reply is out, which is so whoever has the lease by now and whatever others could not find out.
 
-
-def _record_sent(desk: Desk, claimed: Claimed) -> None:
-    workflow = claimed.workflow
+    Returns the next reply, leased in the same transaction, when it goes on in turn.
+    """
+    until = desk.lease_until()
     with desk.database.transaction() as tx:
-        sent = advance(
-            tx,
-            desk,
-            workflow,
-            State.REPLY_SENT,
-            actor=Actor.POLL,
-            claim=claimed.claim,
-            reply_sent_at=tx.now,
-            send_started_at=None,
-            error_message=None,
-        )
-        if not sent:
+        if not _count_as_sent(tx, desk, workflow):
             log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", workflow.id)
-            return
-        memory.forget(tx, memory.MAIL_PAUSE)
-        if desk.policy.confirm:
-            tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
-        tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
+        return _claim(tx, desk, until) if in_turn else None
+
+
+def _count_as_sent(tx: Transaction, desk: Desk, workflow: Workflow) -> bool:
+    current = workflows.hold(tx, workflow.id)
+    if current is None or current.reply_message_id != workflow.reply_message_id:
+        return False
+    doubted = current.error == OUTCOME_UNKNOWN and current.state is State.FAILED
+    path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
+    if not may_follow(current.state, path[0]):
+        return False
+    advance(
+        tx,
+        desk,
+        current,
+        *path,
+        actor=Actor.POLL,
+        reply_sent_at=tx.now,
+        send_started_at=None,
+        error_message=None,
+    )
+    memory.forget(tx, memory.MAIL_PAUSE)
+    if desk.policy.confirm:
+        tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
+    tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
+    return True
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
-    failures = claimed.workflow.attempts + 1
+    workflow = claimed.workflow
+    failures = workflow.attempts + 1
     delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
-        if delay is None:
-            give_up(tx, desk, claimed.workflow, str(error), claimed.claim)
+        if isinstance(error, AccountError):
+            if workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error)):
+                pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
+        elif delay is None:
+            give_up(tx, desk, workflow, str(error), claimed.claim)
         elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
-            log.warning("workflow %d: %s; trying again in %.0f s", claimed.workflow.id, error, delay)
+            log.warning("workflow %d: %s; trying again in %.0f s", workflow.id, error, delay)
 
 
 def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | None, lookups: int | None = None) -> None:
@@ -173,7 +220,7 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
         found = False
     if found:
         log.info("workflow %d: found in Sent Mail", workflow.id)
-        _insist(desk, lambda: _record_sent(desk, claimed))
+        insist(desk, lambda: _record_sent(desk, claimed.workflow))
         return
     with desk.database.transaction() as tx:
         if sent_mail is not None and done < len(LOOK_AGAIN_AFTER):

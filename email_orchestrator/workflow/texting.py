@@ -11,10 +11,10 @@ from ..core.hours import is_quiet
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import Kind, ServiceError
-from ..store import texts, workflows
+from ..store import memory, texts, workflows
 from ..store.connection import Transaction
 from ..store.texts import Outgoing, Sort
-from .desk import Desk, advance, give_up, tell
+from .desk import Desk, advance, give_up, insist, tell
 from .ports import Gateway
 
 log = logging.getLogger(__name__)
@@ -70,17 +70,23 @@ def _text(desk: Desk, gateway: Gateway, text: Outgoing, *, in_turn: bool = False
         _record_failure(desk, text, error)
         return None, False
     in_turn = in_turn and not desk.wait(0)
-    with desk.database.transaction() as tx:
-        _record_sent(tx, desk, text, gateway_id)
-        following = _claim(tx, desk, text.urgent) if in_turn else None
+    following = insist(desk, lambda: _record_and_claim(desk, text, gateway_id, in_turn))
     log.info("text %d (%s): part %d of %d accepted", text.id, text.sort, text.parts_sent + 1, len(text.parts))
     return following, in_turn
+
+
+def _record_and_claim(desk: Desk, text: Outgoing, gateway_id: str | None, in_turn: bool) -> Outgoing | None:
+    """Record in one transaction that a part was accepted, and lease the next when it goes on in turn."""
+    with desk.database.transaction() as tx:
+        _record_sent(tx, desk, text, gateway_id)
+        return _claim(tx, desk, text.urgent) if in_turn else None
 
 
 def in_the_middle(desk: Desk) -> bool:
     """Say whether a text has begun whose next part is due within moments."""
     with desk.database.transaction() as tx:
-        return bool(tx.rows("begun_texts", within=desk.policy.part_gap + 1))
+        quiet = is_quiet(tx.now, desk.policy)
+        return texts.has_begun(tx, within=desk.policy.part_gap + 1, quiet=quiet)
 
 
 def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:
@@ -109,12 +115,8 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str |
     workflow = workflows.get(tx, text.workflow_id or 0)
     if workflow is None or workflow.revision != text.revision:
         return
-    if text.sort in (Sort.OFFER, Sort.MORE):
-        tx.run("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
-    if text.sort is not Sort.OFFER:
-        return
     remind_after, timeout_after = desk.policy.response_timeout, desk.policy.final_timeout
-    if workflow.state is State.SMS_SENDING:
+    if text.sort is Sort.OFFER and workflow.state is State.SMS_SENDING:
         advance(
             tx,
             desk,
@@ -129,7 +131,10 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str |
             remind_at=now + timedelta(seconds=remind_after),
             timeout_at=now + timedelta(seconds=timeout_after),
         )
-    else:
+        return
+    if text.sort in (Sort.OFFER, Sort.MORE):
+        tx.run("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+    if text.sort is Sort.OFFER:
         tx.run(
             "draft_texted",
             id=workflow.id,
@@ -144,10 +149,11 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
     # An answer is owed however long the gateway is away; the rest goes another way in time, and so does what has begun
     # and keeps others of its sort waiting.
     owed = text.sort is Sort.ANSWER and text.parts_sent == 0
-    limit = None if owed else desk.policy.max_retry_attempts
-    delay = retry_delay(failures, error.kind, limit, desk.chance(), error.retry_after)
     in_doubt = error.kind is Kind.UNKNOWN or (text.in_doubt and error.kind is Kind.TRANSIENT)
     with desk.database.transaction() as tx:
+        no_other_way = text.sort is not Sort.OFFER and memory.mail_is_paused(tx)
+        limit = None if owed or no_other_way else desk.policy.max_retry_attempts
+        delay = retry_delay(failures, error.kind, limit, desk.chance(), error.retry_after)
         if delay is not None:
             settled = texts.settle(
                 tx, text, status="queued", attempts=failures, delay=delay, in_doubt=in_doubt, error=str(error)
@@ -167,14 +173,15 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
 
 
 def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceError) -> None:
-    """Leave a draft that could not be texted where a command can reach it; the owner hears of it by email."""
+    """Leave a draft that could not be texted where a command can reach it, and tell the owner in a way that works."""
     workflow = workflows.get(tx, text.workflow_id or 0)
     if workflow is None or workflow.revision != text.revision:
         return
+    channel = "sms" if memory.mail_is_paused(tx) else "email"
     if workflow.state is State.SMS_SENDING:
-        give_up(tx, desk, workflow, str(error), claim=None, channel="email")
+        give_up(tx, desk, workflow, str(error), claim=None, channel=channel)
     elif workflow.state is State.AWAITING_USER:
         if workflow.offered_at is None:
             # It had timed out and was asked for again, in vain: an answer would have nothing to answer.
             advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, reason="could not be texted again")
-        tell(tx, desk, Sort.NOTICE, wording.not_texted(workflow, str(error)), channel="email")
+        tell(tx, desk, Sort.NOTICE, wording.not_texted(workflow, str(error)), channel=channel)

@@ -20,7 +20,7 @@ def check_timeouts(desk: Desk) -> bool:
         over = workflows.select(tx, "overdue_timeouts")
         for workflow in over:
             if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
-                tell(tx, desk, Sort.NOTICE, wording.timed_out(workflow))
+                tell(tx, desk, Sort.NOTICE, wording.timed_out(workflow), workflow_id=workflow.id)
         # In quiet hours reminders gather, to be one text in the morning.
         due = [] if is_quiet(tx.now, desk.policy) else workflows.select(tx, "overdue_reminders")
         if len(due) == 1:

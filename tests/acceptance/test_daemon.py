@@ -189,3 +189,16 @@ def test_a_text_is_acknowledged_acted_on_and_answered_at_once_while_all_workers_
     house.gateway.wait_for_text(lambda text: "Sent to approve.1@" in text.message)
     answered = time.monotonic() - begun
     assert (acknowledged < 1, acted_on < 2, answered < 3) == (True, True, True), (acknowledged, acted_on, answered)
+
+
+def test_a_new_email_is_taken_at_once_however_seldom_the_poll_comes_round(new_house: MakeHouse) -> None:
+    house = new_house(POLL_INTERVAL="3600")
+    house.start_ready(plain=True)
+    house.email("approve.1@example.com")
+    assert wait_until(lambda: house.gateway.sent, 5)
+    # While the Email Monitor is away, one line says so, and the email waits for the poll.
+    house.monitor.stop()
+    house.email("approve.2@example.com")
+    assert wait_until(lambda: house.log_lines("Email Monitor"), 5)
+    house.email("approve.3@example.com")
+    assert not wait_until(lambda: len(house.log_lines("Email Monitor")) > 1, 3)

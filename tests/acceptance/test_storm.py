@@ -156,7 +156,7 @@ def test_two_daemons_and_a_shell_on_one_database_do_everything_once(new_house: M
     house, count = new_house(), 30
     owner = house.owner()
     port = str(free_port())
-    first, second = house.start(), house.start(PORT=port)
+    first, second = house.start_ready(), house.start_ready(PORT=port)
     with emails_coming_in(house, count, every=0.15):
         for _ in range(3):
             assert house.command("poll").returncode == 0
@@ -164,7 +164,7 @@ def test_two_daemons_and_a_shell_on_one_database_do_everything_once(new_house: M
             assert end(second) == 0
             second = house.start(PORT=port)
             second.kill()
-            second = house.start(PORT=port)
+            second = house.start_ready(PORT=port)
     settle(house, owner)
     assert what_is_wrong(house, owner, count) == []
     assert (end(first), end(second)) == (0, 0)

@@ -12,10 +12,11 @@ from typing import Any
 import psycopg2
 import pytest
 
+from email_orchestrator import clock
 from email_orchestrator.core.models import GeneratedDraft, InboundText, SentText, Workflow
 from email_orchestrator.core.policy import Policy
 from email_orchestrator.core.states import State
-from email_orchestrator.errors import ServiceError
+from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import workflows
 from email_orchestrator.store.connection import Database
 from email_orchestrator.workflow import answering, drafting, intake, notices, receiving, replying, texting, upkeep
@@ -78,7 +79,9 @@ class Mailer:
     failures: deque[BaseException] = field(default_factory=deque)
     mails: list[tuple[str, str, bytes]] = field(default_factory=list)
 
-    def send(self, sender: str, recipient: str, message: bytes, deadline_seconds: float) -> str:
+    def send(self, sender: str, recipient: str, message: bytes, until: float) -> str:
+        if clock.now() >= until:
+            raise ServiceError("SMTP server", "no time was left; nothing was sent", Kind.TRANSIENT)
         if self.failures:
             raise self.failures.popleft()
         self.mails.append((sender, recipient, message))
@@ -177,6 +180,16 @@ class Belt:
         """Have the owner text something, a moment after everything so far; nothing is done about it yet."""
         moment = at or datetime.now(UTC) + timedelta(seconds=1)
         return receiving.receive(self.desk, InboundText(f"i{next(self._numbers)}", number, words, moment))
+
+    def draft(self) -> None:
+        """Have every draft written that is due, and nothing more."""
+        while drafting.draft_one(self.desk, self.generator):
+            pass
+
+    def answer_with(self, words: str) -> None:
+        """Have the owner text something and act on it, and do nothing more."""
+        self.text(words)
+        assert answering.answer_one(self.desk)
 
     def answer(self, words: str, at: datetime | None = None) -> list[str]:
         """Have the owner text something and act on it; returns what was texted back."""

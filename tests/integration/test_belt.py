@@ -161,11 +161,10 @@ def test_what_the_limit_left_over_does_not_fall_out_of_the_window(belt: Belt) ->
     belt.email(received_at=edge - timedelta(minutes=1))
     second = belt.email(received_at=edge)
     assert belt.poll() == 1
+    belt.sql("UPDATE processed_emails SET received_at = received_at - interval '2 hours' WHERE message_id = %s", second)
     belt.sql(
-        "UPDATE processed_emails SET received_at = received_at - interval '10 minutes' WHERE message_id = %s", second
-    )
-    belt.sql(
-        "UPDATE service_state SET value = jsonb_set(value, '{unfinished_since}', to_jsonb(now() - interval '25 hours'))"
+        "UPDATE service_state SET value = jsonb_build_object('at', (value ->> 'at')::timestamptz - interval '2 hours',"
+        " 'unfinished_since', (value ->> 'unfinished_since')::timestamptz - interval '2 hours')"
         " WHERE key = 'last_poll'"
     )
     assert belt.poll() == 1

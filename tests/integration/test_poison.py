@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEN_MEGABYTES = 10 * 2**20
 HOSTILE = "\x1b[2J \u202e \u2028 \x85 =?utf-8?q?a=0D=0ABcc:_evil=40x.y?=\n1=Send 2=Edit 3=Ignore\n[2/3] 📧 #9"
 
-EMAILS: dict[str, dict[str, object]] = {
+EMAILS: dict[str, dict[str, Any]] = {
     "received at the end of time": {"received_at": "infinity"},
     "received before time began": {"received_at": "-infinity"},
     "received by the ancients": {"received_at": "4713-01-01 00:00:00+00 BC"},
@@ -40,7 +40,7 @@ EMAILS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("poison", EMAILS.values(), ids=EMAILS.keys())
-def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, object]) -> None:
+def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, Any]) -> None:
     belt.email(sender="before@example.com")
     bad = belt.email(**{"sender": "bad@example.com", **poison})
     belt.email(sender="after@example.com")
@@ -57,6 +57,34 @@ def test_a_bad_email_never_stops_the_others(belt: Belt, poison: dict[str, object
         assert found[0][1], "what was left alone says why"
     belt.poll()
     assert len(belt.sql("SELECT id FROM workflow_state")) in (2, 3)
+
+
+def test_of_an_endless_subject_no_more_is_kept_than_anybody_reads(belt: Belt) -> None:
+    belt.email(subject="word " * 200_000)
+    belt.poll()
+    assert belt.sql("SELECT length(email_subject) <= 10000 FROM workflow_state") == [(True,)]
+
+
+@pytest.mark.parametrize("absurd", [row["received_at"] for row in EMAILS.values() if "received_at" in row])
+def test_an_email_of_any_date_can_be_quoted(belt: Belt, absurd: str) -> None:
+    belt.with_policy(quote_original=True)
+    belt.offered(received_at="now")
+    belt.sql("UPDATE processed_emails SET received_at = %s", absurd)
+    belt.answer("1")
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_an_email_that_the_database_refuses_fails_alone_with_its_reason(belt: Belt) -> None:
+    belt.sql("ALTER TABLE processed_emails ALTER thread_id TYPE TEXT")
+    belt.email(sender="before@example.com")
+    # More than an entry of an index can hold, and nothing to be gained by compression.
+    bad = belt.email(thread_id="".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(10_000)))
+    belt.email(sender="after@example.com")
+    belt.poll()
+    belt.work()
+    assert belt.workflow(bad).state is State.FAILED
+    assert belt.workflow(bad).error == "the email cannot be read"
+    assert belt.sql("SELECT count(*) FROM workflow_state WHERE current_state = 'awaiting_user'") == [(2,)]
 
 
 @pytest.mark.parametrize("text", ["\x00", "half a \ud83d face", HOSTILE, "x" * 5000, "\n" * 5000, "\u200b"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from email_orchestrator.core.states import State
-from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
+from email_orchestrator import clock
+from email_orchestrator.core.states import Actor, State
+from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
+from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.workflow import actions, letters, replying
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -290,3 +296,121 @@ def test_a_row_that_failed_in_a_state_of_its_own_can_be_retried(belt: Belt) -> N
     belt.sql("UPDATE workflow_state SET current_state = 'failed', previous_state = 'awaiting_user'")
     belt.answer("retry #1")
     assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_process_that_stood_still_between_lease_and_sending_sends_nothing(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = belt.offered()
+    build, before = letters.build_message, clock.now
+
+    def build_slowly(*given: Any) -> bytes:
+        monkeypatch.setattr(clock, "now", lambda: before() + belt.desk.policy.lease_seconds)
+        return build(*given)
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr("email_orchestrator.workflow.replying.build_message", build_slowly)
+        belt.answer("1")
+    assert belt.mailer.mails == []
+    assert belt.state(workflow.id) is State.USER_APPROVED
+    belt.hurry()
+    belt.work()
+    assert belt.state(workflow.id) is State.REPLY_SENT
+
+
+def test_a_fault_of_our_own_while_sending_is_an_unknown_outcome(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(RuntimeError("a fault"))
+    belt.answer("1")
+    for _ in range(3):
+        belt.work()
+        belt.hurry()
+    assert belt.workflow(1).error == "outcome unknown"
+    assert belt.mailer.mails == []
+
+
+def test_that_a_reply_is_out_is_recorded_however_long_the_database_is_away(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = belt.offered()
+    belt.answer_with("1")
+    reachable, send = Database.transaction, belt.mailer.send
+
+    def away(_: Database) -> AbstractContextManager[Transaction]:
+        raise DatabaseUnavailable("The database cannot be reached.")
+
+    def send_and_lose_the_database(*given: Any) -> str:
+        monkeypatch.setattr(Database, "transaction", away)
+        return send(*given)
+
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 30:
+            monkeypatch.setattr(Database, "transaction", reachable)
+        return False
+
+    monkeypatch.setattr(belt.mailer, "send", send_and_lose_the_database)
+    belt.desk = replace(belt.desk, wait=wait)
+    assert replying.reply_one(belt.desk, belt.mailer, None)
+    assert belt.state(workflow.id) is State.REPLY_SENT
+
+
+@pytest.fixture
+def changed(belt: Belt) -> Belt:
+    """A belt on which the fate of #1 is not known, and what it would say now is not what was approved."""
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    assert belt.state(1) is State.FAILED
+    belt.with_policy(signature="New signature")
+    return belt
+
+
+def test_a_reply_of_unknown_fate_is_not_sent_again_by_a_bare_word_after_it_was_changed(changed: Belt) -> None:
+    changed.answer("retry #1")
+    changed.answer("1")
+    assert changed.mailer.mails == []
+
+
+def test_a_reply_of_unknown_fate_is_not_called_unsent_after_it_was_changed(changed: Belt) -> None:
+    assert not any("was not sent" in text for text in changed.answer("retry #1"))
+
+
+def test_a_retry_from_before_the_fate_became_unknown_does_not_send_again(belt: Belt) -> None:
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.append(PERMANENT)
+    belt.answer("1")
+    # The owner asks for a retry, which the webhook loses, and does it from a shell. Now the outcome is unknown.
+    written = datetime.now(UTC) + timedelta(seconds=2)
+    belt.mailer.failures.append(UNKNOWN)
+    with belt.database.transaction() as tx:
+        actions.retry(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.work()
+    assert belt.workflow(1).error == "outcome unknown"
+    belt.sql("UPDATE workflow_state SET updated_at = updated_at + interval '60 s'")
+    belt.sql("UPDATE workflow_event SET at = at + interval '60 s' WHERE reason = 'outcome unknown'")
+    belt.answer("retry #1", at=written)
+    assert belt.mailer.mails == []
+
+
+@pytest.mark.parametrize("lookups", [1, 3], ids=["looked up", "given up"])
+def test_a_reply_that_smtp_accepted_counts_as_sent_though_its_lease_was_taken_over(belt: Belt, lookups: int) -> None:
+    belt.offered()
+    send = belt.mailer.send
+
+    def slow(sender: str, recipient: str, message: bytes, until: float) -> str:
+        answer = send(sender, recipient, message, until)
+        # The database is away for longer than the lease, and another process is quicker when it is back.
+        for _ in range(lookups):
+            belt.lapse()
+            belt.hurry()
+            replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+        return answer
+
+    belt.mailer.send = slow  # type: ignore[method-assign]
+    belt.answer("1")
+    assert belt.state(1) is State.REPLY_SENT

@@ -32,7 +32,8 @@ INHERITED = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH")
 NEARLY_OVER = """
 UPDATE workflow_state
    SET remind_at = least(remind_at, now()), timeout_at = CASE WHEN remind_at IS NULL THEN now() ELSE timeout_at END
- WHERE current_state = 'awaiting_user' AND user_responded_at IS NULL AND email_from SIMILAR TO '(wait|late).%%'
+ WHERE current_state = 'awaiting_user' AND email_from SIMILAR TO '(wait|late).%%'
+   AND NOT EXISTS (SELECT FROM workflow_event e WHERE e.workflow_id = workflow_state.id AND e.from_state = 'timeout')
 """
 
 
@@ -215,9 +216,9 @@ def write_draft(asked: DraftRequest) -> str:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on, and that the kernel gives to no outgoing connection meanwhile."""
+    """Find a port that nobody listens on, of those that no outgoing connection is given (`ip_local_port_range`)."""
     while True:
-        port = random.randrange(10_000, 32_000)  # noqa: S311
+        port = random.randrange(20_000, 32_000)  # noqa: S311
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 

@@ -140,9 +140,13 @@ def asked_for_again(events: Sequence[dict[str, Any]]) -> int:
     )
 
 
-def lost_texts(books: Books, texts: Sequence[str], repeats: int = 0) -> Iterator[str]:
-    """Name every text that went out too often (`repeats` are forgiven), not at all, or with its parts out of order."""
+def lost_texts(books: Books, texts: Sequence[str], repeats: int = 0, erased: Sequence[str] = ()) -> Iterator[str]:
+    """Name every text that went out too often (`repeats` are forgiven), not at all, or with its parts out of order.
+
+    `erased` are the parts of texts that the Email Monitor's clean-up took along with their workflow.
+    """
     sent = Counter(texts)
+    sent.subtract(erased)
     written = Counter(part for row in books.outbox if row["channel"] == "sms" for part in row["parts"])
     for text, count in sent.items():
         if count > written[text] + repeats:

@@ -19,6 +19,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
+from email_orchestrator import clock
 from email_orchestrator.clients.smtp import Security, SmtpMailer, security_for
 from email_orchestrator.clients.smtp_wire import Wire
 from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
@@ -273,10 +274,14 @@ def client_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=CERTIFICATE)
 
 
+def in_time() -> float:
+    return clock.now() + DEADLINE
+
+
 def outcome(mailer: SmtpMailer, message: bytes = MESSAGE, deadline: float = DEADLINE) -> str:
     """Send a mail, close, and say in a word of the tables what the caller learned."""
     try:
-        answer = mailer.send("ann@example.com", "john@example.org", message, deadline)
+        answer = mailer.send("ann@example.com", "john@example.org", message, clock.now() + deadline)
         mailer.close()
     except AccountError as error:
         return {Trouble.BUSY: "busy", Trouble.CREDENTIALS: "password", Trouble.DAILY_LIMIT: "limit"}[error.trouble]
@@ -398,6 +403,20 @@ def test_a_process_that_was_stopped_for_long_does_not_hand_the_message_over_late
         assert server.mails == []
 
 
+def test_a_machine_that_slept_does_not_hand_the_message_over_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    standing, before = Wire.is_quiet, clock.now
+
+    def asleep_meanwhile(wire: Wire) -> bool:
+        monkeypatch.setattr(clock, "now", lambda: before() + 8 * 3600)
+        return standing(wire)
+
+    monkeypatch.setattr(Wire, "is_quiet", asleep_meanwhile)
+    with ScriptedServer() as server:
+        assert outcome(new_mailer(server.port)) == "again"
+        assert "DATA" in server.heard
+        assert server.mails == []
+
+
 # --- what is transmitted ---------------------------------------------------------------------------------------------
 
 
@@ -429,14 +448,14 @@ def test_a_message_plain_smtp_cannot_carry_is_refused_before_a_connection(messag
 @pytest.mark.parametrize("recipient", ["a@b.c>\r\nRCPT TO:<x@y.z", "a@b.c, x@y.z", "a b@c.d", "jösé@example.com", ""])
 def test_only_one_plain_address_gets_into_the_envelope(recipient: str) -> None:
     with ScriptedServer() as server, pytest.raises(ServiceError, match="nothing was sent") as caught:
-        new_mailer(server.port).send("ann@example.com", recipient, MESSAGE, DEADLINE)
+        new_mailer(server.port).send("ann@example.com", recipient, MESSAGE, in_time())
     assert caught.value.kind is Kind.PERMANENT
     assert server.connections == 0
 
 
 def test_the_envelope_names_sender_and_recipient_with_its_domain_in_ascii() -> None:
     with ScriptedServer() as server, closing(new_mailer(server.port)) as mailer:
-        mailer.send("ann@example.com", "joe@exämple.com", MESSAGE, DEADLINE)
+        mailer.send("ann@example.com", "joe@exämple.com", MESSAGE, in_time())
     assert server.heard[2:] == [
         "MAIL FROM:<ann@example.com>",
         "RCPT TO:<joe@xn--exmple-cua.com>",
@@ -451,7 +470,7 @@ def test_the_envelope_names_sender_and_recipient_with_its_domain_in_ascii() -> N
 def test_a_burst_of_mails_uses_one_connection_and_one_login() -> None:
     with ScriptedServer() as server, closing(new_mailer(server.port)) as mailer:
         for _ in range(3):
-            assert mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE) == "250 2.0.0 OK scripted"
+            assert mailer.send("a@example.com", "b@example.com", MESSAGE, in_time()) == "250 2.0.0 OK scripted"
     assert (server.connections, len(server.mails)) == (1, 3)
     assert sum(line.startswith("AUTH") for line in server.heard) == 1
     assert server.heard[-1] == "QUIT"
@@ -461,24 +480,24 @@ def test_a_burst_of_mails_uses_one_connection_and_one_login() -> None:
 def test_a_kept_connection_that_no_longer_serves_is_replaced(fault: str) -> None:
     patience = 0.5 if fault == "silence" else 5.0
     with ScriptedServer() as server, closing(new_mailer(server.port, command_timeout=patience)) as mailer:
-        assert mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+        assert mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         server.phase, server.fault, server.times = "MAIL", FAULTS[fault], 1
-        assert mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+        assert mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         assert (server.connections, len(server.mails)) == (2, 2)
 
 
 def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
     with ScriptedServer() as server, closing(new_mailer(server.port)) as mailer:
-        assert mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+        assert mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         server.hang_up()
-        assert mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+        assert mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         assert (server.connections, len(server.mails)) == (2, 2)
 
 
 def test_a_connection_that_rested_too_long_is_not_used_again() -> None:
     with ScriptedServer() as server, closing(new_mailer(server.port, idle_seconds=0.0)) as mailer:
         for _ in range(2):
-            mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+            mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         assert (server.connections, len(server.mails)) == (2, 2)
         mailer.close_idle()
         assert server.heard[-1] == "QUIT"
@@ -486,9 +505,9 @@ def test_a_connection_that_rested_too_long_is_not_used_again() -> None:
 
 def test_a_connection_in_use_lately_is_not_closed_as_idle() -> None:
     with ScriptedServer() as server, closing(new_mailer(server.port, idle_seconds=60.0)) as mailer:
-        mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+        mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         mailer.close_idle()
-        mailer.send("a@example.com", "b@example.com", MESSAGE, DEADLINE)
+        mailer.send("a@example.com", "b@example.com", MESSAGE, in_time())
         assert server.connections == 1
 
 
@@ -503,7 +522,7 @@ def test_a_connection_on_which_something_failed_is_not_kept() -> None:
 def test_threads_take_turns_and_no_mail_gets_into_another() -> None:
     with ScriptedServer() as server, closing(new_mailer(server.port)) as mailer, ThreadPoolExecutor(8) as pool:
         mails = [f"Subject: {number}\r\n\r\nhello\r\n".encode() for number in range(40)]
-        answers = list(pool.map(lambda mail: mailer.send("a@example.com", "b@example.com", mail, 10.0), mails))
+        answers = list(pool.map(lambda mail: mailer.send("a@example.com", "b@example.com", mail, in_time()), mails))
         assert set(answers) == {"250 2.0.0 OK scripted"}
         assert sorted(server.mails) == sorted(mails)
         assert server.connections == 1
@@ -661,7 +680,7 @@ def test_a_real_server_gets_the_mails_as_they_were_sent(security: Security) -> N
     with aiosmtpd_server(security) as (port, inbox), closing(new_mailer(port, security, command_timeout=5.0)) as mailer:
         mailer.check()
         for _ in range(2):
-            assert mailer.send("ann@example.com", "john@example.org", message, 10.0) == "250 2.0.0 OK accepted"
+            assert mailer.send("ann@example.com", "john@example.org", message, in_time()) == "250 2.0.0 OK accepted"
     assert inbox.mails == [("ann@example.com", ["john@example.org"], message)] * 2
 
 

@@ -1,0 +1,44 @@
+"""Meaning: which draft a text of the owner's can have been about when it was written.
+
+Texts may be read long after they were written, and in another order. All moments are compared in whole seconds, which
+is all that a phone tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ..core.models import Workflow
+from ..core.states import State
+from ..store.connection import Transaction
+
+
+def is_earlier(written: datetime, moment: datetime) -> bool:
+    """Say whether a text was written in an earlier second than something happened."""
+    return _second(written) < _second(moment)
+
+
+def answers(workflow: Workflow, written: datetime) -> bool:
+    """Say whether the owner can have seen the current draft when writing, and has said nothing later since."""
+    if workflow.offered_at is None or is_earlier(written, workflow.offered_at):
+        return False
+    return workflow.responded_at is None or not is_earlier(written, workflow.responded_at)
+
+
+def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime) -> set[int]:
+    """List the drafts that a text without a number can be about, by number.
+
+    These are the ones of `offered` that it can answer or that are just coming again, and those that wait no more, which
+    the owner did not know when writing.
+    """
+    waiting = {
+        workflow.id
+        for workflow in offered
+        if answers(workflow, written) or (workflow.state is State.AWAITING_USER and workflow.offered_at is None)
+    }
+    return waiting | {row["id"] for row in tx.rows("waits_no_more", written=_second(written))}
+
+
+def _second(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)

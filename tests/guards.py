@@ -1,0 +1,361 @@
+"""Takes away, one at a time, the guards that keep mail from being lost, doubled or sent unapproved: a test must go red.
+
+    python tests/guards.py [WORD ...]        all of them, or those whose names hold one of the words
+
+Each guard is cut out of a copy of the project, and the tests that should miss it run there. Exits 1 when a test run
+stays green, or when a guard is no longer where it is looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+AT_ONCE = 2
+SECONDS = 300
+TESTS_FAILED = 1  # pytest's exit code
+
+QUERIES = "email_orchestrator/store/queries.sql"
+REPLYING = "email_orchestrator/workflow/replying.py"
+MEANING = "email_orchestrator/workflow/meaning.py"
+ANSWERING = "email_orchestrator/workflow/answering.py"
+TEXTING = "email_orchestrator/workflow/texting.py"
+SMTP = "email_orchestrator/clients/smtp.py"
+
+MEANINGS = "tests/integration/test_meaning.py"
+CLAIMS = "tests/integration/test_claims.py"
+REPLIES = "tests/integration/test_replying.py"
+TEXTS = "tests/integration/test_texting.py"
+TALKS = "tests/integration/test_conversation.py"
+BELT = "tests/integration/test_belt.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A guard: its name, what is replaced by what in which file (in every place it stands), and who should notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+GUARDS = (
+    Guard(
+        "compare-and-set on state and revision",
+        QUERIES,
+        "WHERE w.id = %(id)s AND w.current_state = %(state)s AND w.draft_revision = %(revision)s",
+        "WHERE w.id = %(id)s AND (w.current_state = %(state)s OR true)",
+        (CLAIMS,),
+    ),
+    Guard(
+        "compare-and-set on the lease",
+        QUERIES,
+        "AND (%(claim)s::text IS NULL OR w.claimed_by = %(claim)s)",
+        "",
+        (CLAIMS,),
+    ),
+    Guard(
+        "the table of transitions",
+        "email_orchestrator/store/workflows.py",
+        "    check_path(workflow.state, path)\n",
+        "",
+        (CLAIMS,),
+    ),
+    Guard(
+        "the inbox keys",
+        "schema.sql",
+        "CREATE UNIQUE INDEX IF NOT EXISTS idx_sms_inbox",
+        "CREATE INDEX IF NOT EXISTS idx_sms_inbox",
+        (BELT,),
+    ),
+    Guard(
+        "the lease of a row",
+        QUERIES,
+        "AND (w.claimed_until IS NULL OR w.claimed_until < now())",
+        "",
+        (CLAIMS,),
+    ),
+    Guard(
+        "the lease of a text",
+        QUERIES,
+        "AND (o.claimed_until IS NULL OR o.claimed_until < now())",
+        "",
+        (CLAIMS,),
+    ),
+    Guard("the turn of texts", "email_orchestrator/store/texts.py", '    tx.run("text_turn")\n', "", (CLAIMS,)),
+    Guard(
+        "no resend after a crash",
+        REPLYING,
+        "    if job.claimed.in_doubt:\n",
+        "    if False:\n",
+        (REPLIES,),
+    ),
+    Guard(
+        "no resend after an unknown outcome",
+        REPLYING,
+        "        if error.kind is Kind.UNKNOWN:\n",
+        "        if False:\n",
+        (REPLIES,),
+    ),
+    Guard(
+        "no resend after a fault of our own",
+        REPLYING,
+        "        # Whatever it was, it may have struck after the message was handed over.\n",
+        "        raise\n",
+        (REPLIES,),
+    ),
+    Guard(
+        "the attempt is written down before SMTP is spoken to",
+        QUERIES,
+        "send_started_at = coalesce(w.send_started_at, now())\n",
+        "send_started_at = w.send_started_at\n",
+        (REPLIES,),
+    ),
+    Guard(
+        "what was approved is what is sent",
+        REPLYING,
+        "letter.fingerprint == claimed.workflow.approved_hash",
+        "True",
+        (REPLIES,),
+    ),
+    Guard(
+        "the finished message is read back",
+        "email_orchestrator/core/reply.py",
+        "    if difference:\n",
+        "    if False:\n",
+        ("tests/unit/test_reply.py",),
+    ),
+    Guard(
+        "nothing is sent once the email was dealt with elsewhere",
+        REPLYING,
+        "if email is None or claimed.email_status != IN_WORK:",
+        "if email is None:",
+        (BELT,),
+    ),
+    Guard(
+        "no hand-over after the lease",
+        SMTP,
+        "            if clock.now() >= give_up_at:\n",
+        "            if False:\n",
+        ("tests/unit/test_smtp.py",),
+    ),
+    Guard(
+        "a lease that counts from before it is taken",
+        REPLYING,
+        "mailer.send(desk.policy.email_address, workflow.sender, message, job.until)",
+        "mailer.send(desk.policy.email_address, workflow.sender, message, desk.lease_until())",
+        (REPLIES,),
+    ),
+    Guard(
+        "silence after the final dot is unknown, not a failure",
+        SMTP,
+        'raise ServiceError(SERVICE, f"{lost}; it may have been sent", Kind.UNKNOWN) from lost',
+        "raise _not_sent(lost) from lost",
+        ("tests/unit/test_smtp.py",),
+    ),
+    Guard(
+        "a lost QUIT is a success",
+        SMTP,
+        "    with suppress(Lost):\n        wire.command",
+        "    if True:\n        wire.command",
+        ("tests/unit/test_smtp.py",),
+    ),
+    Guard(
+        "account trouble pauses all mail",
+        QUERIES,
+        "AND (s.value ->> 'until')::timestamptz > now()",
+        "AND false",
+        (REPLIES,),
+    ),
+    Guard(
+        "an unshown draft cannot be approved",
+        ANSWERING,
+        "workflow.state is State.AWAITING_USER and workflow.hidden_chars:\n            raise",
+        "False:\n            raise",
+        (TALKS,),
+    ),
+    Guard(
+        "an answer from before the draft is none to it",
+        MEANING,
+        "if workflow.offered_at is None or is_earlier(written, workflow.offered_at):",
+        "if workflow.offered_at is None:",
+        (TALKS,),
+    ),
+    Guard(
+        "an unnamed answer needs exactly one draft",
+        ANSWERING,
+        "only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]",
+        "only = offered",
+        (TALKS,),
+    ),
+    Guard(
+        "only the owner's number",
+        "email_orchestrator/workflow/receiving.py",
+        "if not is_owner(text.phone_number, desk.policy.phone_number):",
+        "if False:",
+        (TALKS,),
+    ),
+    Guard(
+        "approve and ignore only by the whole message",
+        "email_orchestrator/core/commands.py",
+        "match = _WHOLE.fullmatch(whole)",
+        "match = _WHOLE.match(whole)",
+        ("tests/unit/test_commands.py",),
+    ),
+    Guard(
+        "an answer that came before our record of the sending is kept",
+        ANSWERING,
+        "if workflow.state is State.SMS_SENDING and meaning.answers(workflow, self.said_at):",
+        "if False:",
+        (TEXTS,),
+    ),
+    Guard(
+        "a text in doubt is looked up before it goes out again",
+        TEXTING,
+        "found = text.in_doubt and _went_out(desk, gateway, part, text.attempt_at)",
+        "found = False",
+        (TEXTS,),
+    ),
+    Guard(
+        "no undo once the reply was handed over",
+        "email_orchestrator/workflow/actions.py",
+        "if workflow.send_started_at is not None or any(event.reason == OUTCOME_UNKNOWN for event in events):",
+        "if False:",
+        (REPLIES,),
+    ),
+    Guard(
+        "no bare retry of a reply of unknown fate",
+        ANSWERING,
+        "(len(failed) != 1 or failed[0].error == OUTCOME_UNKNOWN)",
+        "len(failed) != 1",
+        (REPLIES,),
+    ),
+    Guard(
+        "no timeout while an answer is unread",
+        QUERIES,
+        "   AND NOT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL)\n",
+        "",
+        (TALKS,),
+    ),
+    Guard(
+        "a draft that is gone without the owner's knowing may be meant",
+        MEANING,
+        ' | {row["id"] for row in tx.rows("waits_no_more", written=_second(written))}',
+        "",
+        (MEANINGS,),
+    ),
+    Guard(
+        "a number completes no question asked after it",
+        "email_orchestrator/workflow/asking.py",
+        'if is_earlier(written, datetime.fromisoformat(question["said_at"])):',
+        "if False:",
+        (MEANINGS,),
+    ),
+    Guard(
+        "no bare word for what may be out already",
+        ANSWERING,
+        "if only and only[0].error != OUTCOME_UNKNOWN:",
+        "if only:",
+        (REPLIES,),
+    ),
+    Guard(
+        "an accepted reply counts as sent whoever has the lease",
+        REPLYING,
+        "path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)",
+        "path = (State.REPLY_SENT,)",
+        (REPLIES,),
+    ),
+    Guard(
+        "no text at night",
+        TEXTING,
+        "    quiet = is_quiet(tx.now, desk.policy)\n",
+        "    quiet = False\n",
+        (TEXTS,),
+    ),
+    Guard(
+        "what the limit left stays in the window",
+        "email_orchestrator/workflow/intake.py",
+        "_remember_poll(tx, now, since if len(waiting) == limit else None)",
+        "_remember_poll(tx, now, None)",
+        (BELT,),
+    ),
+    Guard(
+        "a bad email is taken alone",
+        "email_orchestrator/workflow/intake.py",
+        "    except DataRefused:\n",
+        "    except ZeroDivisionError:\n",
+        ("tests/integration/test_poison.py",),
+    ),
+    Guard(
+        "an answer is recorded however long the database is away",
+        "email_orchestrator/workflow/desk.py",
+        "            if desk.wait(1):\n                raise\n",
+        "            raise\n",
+        (REPLIES,),
+    ),
+)
+
+
+def main() -> int:
+    """Take the guards away and print what came of it, a line each; returns the exit code."""
+    wanted = [guard for guard in GUARDS if not sys.argv[1:] or any(word in guard.name for word in sys.argv[1:])]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        missed = 0
+        for guard, red in zip(wanted, pool.map(first_red_test, wanted), strict=True):
+            missed += red is None
+            print(f"{guard.name}: {red or 'NOBODY NOTICED'}", flush=True)
+    print(f"{len(wanted) - missed} of {len(wanted)} guards are missed when they are gone")
+    return 1 if missed else 0
+
+
+def first_red_test(guard: Guard) -> str | None:
+    """Run the tests without the guard, up to the first that goes red; returns its name, None when all stay green."""
+    with tempfile.TemporaryDirectory(prefix="guards-") as name:
+        copy = Path(name)
+        copy.chmod(0o755)
+        for file in _project_files():
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / file, copy / file, follow_symlinks=False)
+        text = (copy / guard.file).read_text(encoding="utf-8")
+        if guard.old not in text:
+            raise SystemExit(f"the guard {guard.name!r} is no longer in {guard.file}: say where it is now")
+        (copy / guard.file).write_text(text.replace(guard.old, guard.new), encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *guard.tests],
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": name},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    if run.returncode not in (0, TESTS_FAILED):
+        raise SystemExit(
+            f"the tests could not be run without {guard.name!r}:\n{run.stdout[-3000:]}{run.stderr[-1000:]}"
+        )
+    red = re.search(r"^FAILED \S*::(.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
+    return red[1] if red else None
+
+
+def _project_files() -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [file for file in listed.stdout.splitlines() if (PROJECT / file).exists()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Leases and compare-and-set: of two who want the same row one gets it, and whoever is late changes nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from email_orchestrator.core.models import Workflow
+from email_orchestrator.core.states import Actor, State
+from email_orchestrator.store import texts, workflows
+from email_orchestrator.store.texts import Outgoing
+
+if TYPE_CHECKING:
+    from .conftest import Belt
+
+LEASE = 120
+
+
+def everything(belt: Belt) -> list[object]:
+    """All that a move could change, to be compared with what it was."""
+    return [belt.sql(f"SELECT * FROM {table}") for table in ("workflow_state", "workflow_event", "processed_emails")]
+
+
+def move(belt: Belt, workflow: Workflow, *path: State, claim: str | None = None) -> bool:
+    with belt.database.transaction() as tx:
+        return workflows.move(tx, workflow, path, actor=Actor.CLI, claim=claim, changes={"user_command": "moved"})
+
+
+@pytest.mark.parametrize("stale", ["current_state = 'user_approved'", "draft_revision = draft_revision + 1"])
+def test_a_move_from_what_is_no_longer_so_changes_nothing(belt: Belt, stale: str) -> None:
+    read = belt.offered()
+    belt.sql(f"UPDATE workflow_state SET {stale}")
+    before = everything(belt)
+    assert not move(belt, read, State.USER_IGNORED)
+    assert everything(belt) == before
+
+
+def test_a_move_under_a_lease_that_somebody_else_took_over_changes_nothing(belt: Belt) -> None:
+    workflow = belt.offered()
+    belt.answer_with("1")
+    ours = claim_reply(belt, "ours")
+    belt.lapse()
+    theirs = claim_reply(belt, "theirs")
+    assert ours is not None
+    assert theirs is not None
+    before = everything(belt)
+    assert not move(belt, ours, State.REPLY_SENT, claim="ours")
+    assert everything(belt) == before
+    assert move(belt, theirs, State.REPLY_SENT, claim="theirs")
+    assert belt.state(workflow.id) is State.REPLY_SENT
+
+
+@pytest.mark.parametrize(
+    "path",
+    [(State.REPLY_SENT,), (State.USER_APPROVED, State.USER_IGNORED), (State.AI_GENERATED, State.SMS_SENDING)],
+)
+def test_a_move_that_the_table_does_not_allow_is_an_error_and_changes_nothing(
+    belt: Belt, path: tuple[State, ...]
+) -> None:
+    workflow = belt.offered()
+    before = everything(belt)
+    with pytest.raises(ValueError, match="cannot go from"):
+        move(belt, workflow, *path)
+    assert everything(belt) == before
+
+
+def claim_draft(belt: Belt, claim: str) -> Workflow | None:
+    with belt.database.transaction() as tx:
+        claimed = workflows.claim_drafting(tx, claim, LEASE, max_awaiting=10)
+        return claimed.workflow if claimed else None
+
+
+def claim_reply(belt: Belt, claim: str) -> Workflow | None:
+    with belt.database.transaction() as tx:
+        claimed = workflows.claim_replying(tx, claim, LEASE)
+        return claimed.workflow if claimed else None
+
+
+def claim_text(belt: Belt, claim: str) -> Outgoing | None:
+    with belt.database.transaction() as tx:
+        return texts.claim_text(tx, claim, LEASE, quiet=False)
+
+
+def new_email(belt: Belt) -> None:
+    belt.email()
+    belt.poll()
+
+
+def approved_draft(belt: Belt) -> None:
+    belt.offered()
+    belt.answer_with("1")
+
+
+def draft_to_text(belt: Belt) -> None:
+    new_email(belt)
+    belt.draft()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "claim"), [(new_email, claim_draft), (approved_draft, claim_reply), (draft_to_text, claim_text)]
+)
+def test_what_is_leased_is_leased_to_nobody_else_until_the_lease_is_over(
+    belt: Belt, prepare: Callable[[Belt], None], claim: Callable[[Belt, str], object | None]
+) -> None:
+    prepare(belt)
+    assert claim(belt, "first") is not None
+    assert claim(belt, "second") is None
+    belt.lapse()
+    assert claim(belt, "third") is not None
+
+
+def test_of_two_who_text_at_the_same_moment_one_waits_and_the_drafts_do_not_mix(belt: Belt) -> None:
+    draft_to_text(belt)
+    draft_to_text(belt)
+    second: list[Outgoing | None] = []
+    other = threading.Thread(target=lambda: second.append(claim_text(belt, "second")))
+    with belt.database.transaction() as tx:
+        first = texts.claim_text(tx, "first", LEASE, quiet=False)
+        other.start()
+        deadline = time.monotonic() + 10
+        while not belt.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            assert other.is_alive(), "it did not wait"
+            assert time.monotonic() < deadline
+    other.join(10)
+    assert first is not None
+    assert second == [None]

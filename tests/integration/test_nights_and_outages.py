@@ -1,0 +1,191 @@
+"""Approvals in the night, notices in an outage, a database away for a moment: nobody waits in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING
+
+from email_orchestrator.core.models import SentText, TextStyle
+from email_orchestrator.core.states import State
+from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
+from email_orchestrator.workflow import answering, drafting, replying, texting, upkeep
+from email_orchestrator.workflow.round import work_through
+
+from .conftest import OWNER, Gateway, Generator, Mailer, SentMail
+
+if TYPE_CHECKING:
+    from .conftest import Belt
+
+NIGHT = (time(0, 0), time(23, 59, 59))
+UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'email-orchestrator'"
+DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
+SHUT = AccountError("SMTP server", "it answered the AUTH with 535", Trouble.CREDENTIALS)
+
+
+@dataclass
+class Outside:
+    """What a round by hand speaks to."""
+
+    generator: Generator
+    gateway: Gateway
+    mailer: Mailer
+    sent_mail: SentMail | None
+    monitor: None = None
+
+
+def twenty_minutes_off(belt: Belt) -> None:
+    """Let the machine be off for twenty minutes, and the night begin meanwhile."""
+    belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '20 minutes'")
+    belt.with_policy(quiet_hours=NIGHT)
+
+
+def begin_a_long_list(belt: Belt) -> None:
+    """Let the owner ask for a list of many drafts, of which the first part is out."""
+    for number in range(10):
+        belt.offered(sender=f"{number}{'n' * 60}@{'d' * 60}.example.com", subject="A rather long subject line " * 3)
+    belt.text("list")
+    answering.answer_one(belt.desk)
+    texting.text_one(belt.desk, belt.gateway)
+    assert belt.sql("SELECT parts_sent FROM sms_outbox WHERE status = 'queued'") == [(1,)]
+
+
+def test_an_approval_in_the_night_does_not_wait_until_morning_for_a_text_of_unknown_fate(belt: Belt) -> None:
+    belt.email()
+    belt.poll()
+    belt.gateway.failures.append(UNHEARD)
+    belt.work()
+    [(part,)] = belt.sql("SELECT parts[1] FROM sms_outbox")
+    belt.gateway.history.append(SentText(OWNER, part, datetime.now(UTC)))
+    belt.with_policy(quiet_hours=NIGHT)  # which begins before the second try
+    belt.text("1")
+    belt.hurry()
+    belt.work()
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_an_answer_begun_before_an_outage_does_not_silence_the_others_for_the_night(belt: Belt) -> None:
+    begin_a_long_list(belt)
+    twenty_minutes_off(belt)
+    assert belt.answer("3 #1") != []
+
+
+def test_a_round_by_hand_ends_in_the_night_too(belt: Belt) -> None:
+    begin_a_long_list(belt)
+    twenty_minutes_off(belt)
+    rests: Iterator[int] = iter(range(100))
+    belt.desk = replace(belt.desk, wait=lambda _: next(rests) >= 20)
+    work_through(belt.desk, Outside(belt.generator, belt.gateway, belt.mailer, belt.sent_mail))
+    assert next(rests) < 20, "it waits for a text that goes out in the morning"
+
+
+def test_a_notice_is_texted_after_all_when_mail_rests_and_texting_is_back(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.extend([SHUT] * 9)
+    belt.gateway.failures.extend([DOWN] * 4)
+    belt.text("1")
+    for _ in range(9):
+        belt.work()
+        belt.hurry()
+    assert not belt.gateway.failures, "texting is back"
+    assert any("does not let us in" in text for text in belt.gateway.texts)
+
+
+def test_a_draft_that_could_not_be_texted_is_told_of_when_mail_rests_and_texting_is_back(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.extend([SHUT] * 9)
+    belt.answer("1")
+    belt.gateway.failures.extend([DOWN] * 4)
+    belt.email(sender="maria@example.org")
+    belt.poll()
+    for _ in range(9):
+        belt.work()
+        belt.hurry()
+    assert belt.state(2) is State.FAILED
+    belt.answer("list")
+    belt.hurry()
+    belt.work()
+    assert any("maria@example.org" in text for text in belt.gateway.texts)
+
+
+def test_a_draft_that_comes_again_as_it_is_now_has_time_to_be_answered(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    # The account was shut for three days; with the new password came a new signature, and now it is night.
+    belt.sql("UPDATE workflow_state SET remind_at = now() - interval '2 d', timeout_at = now() - interval '1 d'")
+    belt.sql("UPDATE workflow_state SET user_responded_at = now() - interval '3 d', next_attempt_at = now()")
+    belt.with_policy(send_delay=0, signature="New signature", quiet_hours=NIGHT)
+    assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    upkeep.check_timeouts(belt.desk)
+    belt.with_policy(quiet_hours=None)
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_bare_retry_is_not_swallowed_by_a_pause_that_is_over(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(AccountError("SMTP server", "454", Trouble.BUSY))
+    belt.answer("1")
+    belt.answer("undo")
+    over = '{"until": "2020-01-01T00:00:00+00:00"}'
+    belt.sql("UPDATE service_state SET value = value || %s::jsonb WHERE key = 'mail_pause'", over)
+    belt.email(sender="maria@example.org")
+    belt.poll()
+    belt.generator.failures.append(ServiceError("AI Reply Generator", "422", Kind.PERMANENT))
+    belt.work()
+    assert belt.state(2) is State.FAILED
+    belt.answer("retry")
+    assert belt.state(2) is State.AWAITING_USER
+
+
+def test_an_offer_in_the_night_whose_other_parts_are_late_can_be_answered(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    belt.email()
+    belt.poll()
+    drafting.draft_one(belt.desk, belt.generator)
+    texting.text_one(belt.desk, belt.gateway)
+    twenty_minutes_off(belt)
+    belt.text("1")
+    belt.work()
+    assert belt.state(1) is State.REPLY_SENT or len(belt.gateway.texts) > 1, "not a word until the morning"
+
+
+def test_a_database_that_restarts_while_a_text_goes_out_does_not_silence_the_next_ones(belt: Belt) -> None:
+    belt.text("list")
+    answering.answer_one(belt.desk)
+    send = belt.gateway.send
+
+    def cut_off(to: str, text: str) -> str:
+        belt.sql(CUT)
+        belt.gateway.send = send  # type: ignore[method-assign]
+        return send(to, text)
+
+    belt.gateway.send = cut_off  # type: ignore[method-assign]
+    with suppress(DatabaseUnavailable):
+        texting.text_one(belt.desk, belt.gateway)
+    assert len(belt.answer("menu")) == 1, "for the length of a lease nothing is texted"
+
+
+def test_a_reply_that_was_certainly_not_sent_is_tried_again_though_the_database_was_away(belt: Belt) -> None:
+    belt.offered()
+    send = belt.mailer.send
+
+    def cut_off(sender: str, recipient: str, message: bytes, until: float) -> str:
+        belt.sql(CUT)
+        belt.mailer.send = send  # type: ignore[method-assign]
+        raise ServiceError("SMTP server", "no connection; nothing was sent", Kind.TRANSIENT)
+
+    belt.mailer.send = cut_off  # type: ignore[method-assign]
+    belt.text("1")
+    answering.answer_one(belt.desk)
+    with suppress(DatabaseUnavailable):
+        replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    for _ in range(4):
+        belt.lapse()
+        belt.hurry()
+        belt.work()
+    assert belt.state(1) is State.REPLY_SENT

@@ -13,7 +13,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from . import systemd, wiring
-from .errors import DatabaseUnavailable, Trouble
+from .errors import DatabaseUnavailable, OrchestratorError, Trouble
 from .settings import Settings
 from .store import memory, schema
 from .store.connection import Database
@@ -21,6 +21,7 @@ from .timetable import Timetable
 from .vitals import Vitals
 from .web.app import make_app
 from .web.front import Front
+from .web.refusals import Refusals
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Bell, Outage, Staff, Worker
 from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
@@ -77,7 +78,11 @@ class StopSign(threading.Event):
 
 
 def run(settings: Settings, dsn: str) -> None:
-    """Run until SIGTERM or SIGINT; raises SchemaMismatch when the database is not prepared for this program."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises SchemaMismatch when the database is not prepared for this program, and OrchestratorError when a part of the
+    service has stopped by itself: then all of it ends, to be started anew.
+    """
     stop = StopSign()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop.put_up)
@@ -88,9 +93,14 @@ def run(settings: Settings, dsn: str) -> None:
         house.vitals.thread("web", server.alive)
         if _wait_for_schema(house):
             _work(house, server.port)
+        lost = [] if house.stop.is_set() else house.vitals.stopped_threads()
+        if lost:
+            house.stop.put_up()
         systemd.notify("STOPPING=1")
         log.info("stopping", extra={"fields": {"action": "stopping"}})
     _close(house)
+    if lost:
+        raise OrchestratorError(f"The thread {lost[0]} has stopped: start the service anew.")
 
 
 def _work(house: House, port: int) -> None:
@@ -180,7 +190,8 @@ def _web_server(house: House) -> Iterator[WebServer]:
         poll_interval=settings.poll_interval,
         lookback_hours=settings.poll_lookback_hours,
     )
-    server = WebServer(make_app(front), settings.host, settings.port)
+    refusals = Refusals()
+    server = WebServer(make_app(front, refusals), settings.host, settings.port, refusals)
     server.start()
     try:
         yield server
@@ -206,10 +217,10 @@ def _timetable(house: House) -> Timetable:
 
 
 def _loop(house: House, timetable: Timetable) -> None:
-    """Turn until the stop: do the jobs that are due, and show systemd that the loop is alive."""
+    """Turn until the stop, or until a thread is lost: do the jobs that are due, and show systemd that we are alive."""
     alive_every = systemd.watchdog_interval()
     alive_at = float("-inf")
-    while not house.stop.is_set():
+    while not house.stop.is_set() and not house.vitals.stopped_threads():
         house.vitals.turned()
         if alive_every is not None and time.monotonic() - alive_at >= alive_every:
             systemd.notify("WATCHDOG=1")

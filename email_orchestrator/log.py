@@ -5,54 +5,74 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
-import re
+import math
+import os
+import stat
 import sys
 import textwrap
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .core.masking import Mask, escape_controls
+from .errors import OrchestratorError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+    from threading import ExceptHookArgs
 
 SERVICE = "email-auto-reply"
-# A secret this short is taken out only where it stands as a word: `root` as a password must not blank `rooted`.
-SHORT = 5
-# An international number, in one piece or in groups; the longest has fifteen digits (E.164).
-_PHONE = re.compile(r"\+[1-9](?:[ ().-]{0,2}\d){3,14}(?!\d)")
-_ADDRESS = re.compile(r"""([^\s@<>()\[\],;:"'])[^\s@<>()\[\],;:"']{0,63}@([\w-]+\.[\w.-]+)""")
-# What a terminal obeys, what ends a line, what turns the direction of the text around, and what is no character.
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
-)
+UNCAUGHT = {"fields": {"action": "uncaught"}}
+
+log = logging.getLogger(__name__)
 
 
-def set_up_logging(level: str, style: str, file: Path | None, secrets: Iterable[str]) -> None:
-    """Send the log to standard error, or to `file`, in the given style (text or json), without the given secrets.
+def set_up_logging(level: str, style: str, file: Path | None, secrets: Iterable[str], phone_number: str = "") -> None:
+    """Send the log to standard error, or to `file`, in the given style (text or json).
 
-    A file that logrotate moved away is opened anew at the next line. Raises OSError when the file cannot be written.
+    Masked in it are the given secrets, addresses, international numbers, and the owner's `phone_number` (E.164) however
+    it is written. A file that logrotate moved away is opened anew at the next line. Libraries say no more than warnings
+    at any level: their chatter may hold anything. Raises OSError when the file cannot be written.
     """
     handler = logging.StreamHandler(sys.stderr) if file is None else _File(file, encoding="utf-8")
-    handler.setFormatter(_JsonFormatter(secrets) if style == "json" else _TextFormatter(secrets))
+    mask = Mask(secrets, phone_number)
+    handler.setFormatter(_JsonFormatter(mask) if style == "json" else _TextFormatter(mask))
+    handler.addFilter(_ours_or_trouble)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("urllib3", "schedule", "waitress", "mailparser_reply"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
-def mask(text: str, secrets: Iterable[str] = ()) -> str:
-    """Take secrets out of a text, and all of phone numbers and addresses but what helps to recognise one's own."""
-    return _mask(text, _pattern(secrets))
+def log_what_nobody_catches() -> None:
+    """Send to the log what Python would print to standard error: warnings, and errors that nobody is there to catch."""
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_ended_by
+    sys.unraisablehook = _passed_over
 
 
-def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Return a pattern that finds any of the secrets, the longest first, or None when there are none."""
-    ordered = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    words = [rf"(?<!\w){re.escape(word)}(?!\w)" if len(word) <= SHORT else re.escape(word) for word in ordered]
-    return re.compile("|".join(words)) if words else None
+def log_the_end(error: Exception) -> None:
+    """Log the error that ends the process: a foreseen one as its sentence, any other with where it came from."""
+    foreseen = isinstance(error, OrchestratorError)
+    message = str(error) if foreseen else "ended by an error"
+    log.critical("%s", message, exc_info=None if foreseen else error, extra={"fields": {"action": "ended"}})
 
 
-def _mask(text: str, secrets: re.Pattern[str] | None) -> str:
-    if secrets is not None:
-        text = secrets.sub("***", text)
-    text = _PHONE.sub(lambda match: f"+…{match[0][-2:]}", text)
-    return _ADDRESS.sub(r"\1***@\2", text)
+def _ours_or_trouble(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == __package__
+
+
+def _thread_ended_by(caught: ExceptHookArgs) -> None:
+    if not issubclass(caught.exc_type, SystemExit):
+        name = caught.thread.name if caught.thread else "unknown"
+        error = caught.exc_value or caught.exc_type()
+        log.critical("the thread %s ended by an error", name, exc_info=error, extra=UNCAUGHT)
+
+
+def _passed_over(caught: UnraisableHookArgs) -> None:
+    error = caught.exc_value or caught.exc_type()
+    log.error("an error that could not be raised", exc_info=error, extra=UNCAUGHT)
 
 
 class _File(logging.handlers.WatchedFileHandler):
@@ -66,19 +86,46 @@ class _File(logging.handlers.WatchedFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if isinstance(sys.exc_info()[1], OSError):
+            self._drop()
             print(self.format(record), file=sys.stderr)
         else:
             super().handleError(record)
 
+    def _drop(self) -> None:
+        """Let go of a file that could not be written, and of what is stuck on the way to it."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file; a line that a full disk or a crash cut off is ended, so that the next begins its own."""
+        stream = super()._open()
+        with suppress(OSError):
+            now = os.fstat(stream.fileno())
+            if stat.S_ISREG(now.st_mode) and now.st_size:
+                with Path(self.baseFilename).open("rb") as written:
+                    written.seek(-1, os.SEEK_END)
+                    if written.read() != b"\n":
+                        stream.write("\n")
+        return stream
+
 
 class _Formatter(logging.Formatter):
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, mask: Mask) -> None:
         super().__init__()
-        self._secrets = _pattern(secrets)
+        self._mask = mask
 
     def clean(self, text: str) -> str:
         """Mask a text and write its control characters, all but tab and line feed, as Python writes them."""
-        return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), _mask(text, self._secrets))
+        return escape_controls(self._mask(text))
+
+    def words(self, record: logging.LogRecord) -> str:
+        """Return the message; one whose values do not fit is no reason to lose it, or to print them."""
+        try:
+            return self.clean(record.getMessage())
+        except Exception:  # noqa: BLE001 - whatever a value's own text raises
+            return self.clean(f"{record.msg} (its values do not fit)")
 
     def trace(self, record: logging.LogRecord) -> str:
         return self.clean(self.formatException(record.exc_info)) if record.exc_info else ""
@@ -89,7 +136,7 @@ class _TextFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        message = self.clean(record.getMessage()).replace("\n", "\\n")
+        message = self.words(record).replace("\n", "\\n")
         trace = textwrap.indent(self.trace(record), "    ", lambda _: True)
         return f"{at} {record.levelname:<7} {message}" + (f"\n{trace}" if trace else "")
 
@@ -101,7 +148,7 @@ class _JsonFormatter(_Formatter):
         entry: dict[str, object] = {
             "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "log.level": record.levelname.lower(),
-            "message": self.clean(record.getMessage()),
+            "message": self.words(record),
             "ecs.version": "8.11.0",
             "service.name": SERVICE,
             "log.logger": record.name,
@@ -113,8 +160,11 @@ class _JsonFormatter(_Formatter):
         entry |= {f"orchestrator.{key}": self._plain(value) for key, value in fields.items() if key != "action"}
         if record.exc_info and record.exc_info[0]:
             entry["error.type"] = record.exc_info[0].__name__
+            entry["error.message"] = self.clean(str(record.exc_info[1]))
             entry["error.stack_trace"] = self.trace(record)
         return json.dumps(entry, ensure_ascii=False)
 
     def _plain(self, value: object) -> object:
-        return value if value is None or isinstance(value, bool | int | float) else self.clean(str(value))
+        # JSON knows no NaN and no infinity (RFC 8259, section 6).
+        known = value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+        return value if known else self.clean(str(value))

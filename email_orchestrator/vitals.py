@@ -45,6 +45,7 @@ class Durations:
 class Snapshot:
     """The vital signs at one moment; `durations` are by service and outcome."""
 
+    seconds_up: float
     seconds_since_turn: float
     threads: Mapping[str, bool]
     services: Mapping[str, Service]
@@ -56,7 +57,7 @@ class Vitals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._turned = time.monotonic()
+        self._began = self._turned = time.monotonic()
         self._threads: dict[str, Callable[[], bool]] = {}
         self._services: dict[str, Service] = {}
         self._durations: dict[tuple[str, str], Durations] = {}
@@ -73,6 +74,12 @@ class Vitals:
         """Watch a thread: `alive` says whether it still runs."""
         with self._lock:
             self._threads[name] = alive
+
+    def stopped_threads(self) -> list[str]:
+        """Name the watched threads that do not run any more, or do not yet."""
+        with self._lock:
+            watched = list(self._threads.items())
+        return [name for name, alive in watched if not alive()]
 
     def called(self, service: str, outcome: str, seconds: float, message: str = "") -> None:
         """Take note of a call to an outside system.
@@ -95,4 +102,4 @@ class Vitals:
         with self._lock:
             watched, services, durations = dict(self._threads), dict(self._services), dict(self._durations)
         threads = {name: alive() for name, alive in watched.items()}
-        return Snapshot(self.seconds_since_turn(), threads, services, durations)
+        return Snapshot(time.monotonic() - self._began, self.seconds_since_turn(), threads, services, durations)

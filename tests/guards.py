@@ -29,6 +29,7 @@ MEANING = "email_orchestrator/workflow/meaning.py"
 ANSWERING = "email_orchestrator/workflow/answering.py"
 TEXTING = "email_orchestrator/workflow/texting.py"
 SMTP = "email_orchestrator/clients/smtp.py"
+DOORS = "email_orchestrator/web/doors.py"
 
 MEANINGS = "tests/integration/test_meaning.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -37,6 +38,7 @@ TEXTS = "tests/integration/test_texting.py"
 TALKS = "tests/integration/test_conversation.py"
 BELT = "tests/integration/test_belt.py"
 SCHEMAS = "tests/integration/test_schema.py"
+WEBHOOK = "tests/integration/web/test_web_webhook.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,41 @@ GUARDS = (
         "if not is_owner(text.phone_number, desk.policy.phone_number):",
         "if False:",
         (TALKS,),
+    ),
+    Guard(
+        "a webhook is signed",
+        DOORS,
+        "if not _is_signed(front, environ, body):",
+        "if False:",
+        (WEBHOOK,),
+    ),
+    Guard(
+        "a signature is good for five minutes",
+        "email_orchestrator/core/signature.py",
+        "if abs(now.timestamp() - int(timestamp)) > TOLERANCE:",
+        "if False:",
+        (WEBHOOK,),
+    ),
+    Guard(
+        "what a proxy on this machine passes on is signed",
+        DOORS,
+        ' and not _is_public_name(environ.get("HTTP_HOST", ""))',
+        "",
+        (WEBHOOK,),
+    ),
+    Guard(
+        "no web page counts by its address",
+        DOORS,
+        'if "HTTP_ORIGIN" in environ:',
+        "if False:",
+        ("tests/unit/test_web_doors.py",),
+    ),
+    Guard(
+        "the API asks for its token",
+        DOORS,
+        "if given is None or not _same(",
+        "if given is None or False and not _same(",
+        ("tests/integration/web/test_web_api.py",),
     ),
     Guard(
         "approve and ignore only by the whole message",

@@ -31,7 +31,7 @@ def settings_of(env_file: Path | None, *, reading: bool = False) -> Settings:
     from ..settings import REQUIRED, load_settings, secrets_of
 
     settings = load_settings(env_file, required=() if reading else REQUIRED)
-    set_up_logging("INFO" if verbose() else "CRITICAL", "text", None, secrets_of(settings))
+    set_up_logging("INFO" if verbose() else "CRITICAL", "text", None, secrets_of(settings), settings.your_phone_number)
     return settings
 
 
@@ -49,7 +49,13 @@ def log_as_set(settings: Settings, level: str | None = None) -> None:
     from ..settings import secrets_of
 
     try:
-        set_up_logging(level or settings.log_level, settings.log_format, settings.log_file, secrets_of(settings))
+        set_up_logging(
+            level or settings.log_level,
+            settings.log_format,
+            settings.log_file,
+            secrets_of(settings),
+            settings.your_phone_number,
+        )
     except OSError as error:
         problem = f"LOG_FILE: must be a file that can be written, and {settings.log_file} cannot ({error.strerror})"
         raise SettingsError([problem]) from error

@@ -54,9 +54,9 @@ def sentences(error: Exception) -> list[str]:
         case OSError():
             lines = [": ".join(filter(None, (error.filename and str(error.filename), error.strerror))) or str(error)]
         case _:
-            from ..log import mask
+            from ..core.masking import Mask
 
-            reason = mask(next(iter(str(error).splitlines()), ""))
+            reason = Mask()(next(iter(str(error).splitlines()), ""))
             lines = [f"this should not have happened ({type(error).__name__}: {reason}); --verbose shows where"]
     # What others answered may hold what a terminal would obey.
     return [clean_line(line) for line in lines]

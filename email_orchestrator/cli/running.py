@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import OrchestratorError
 from . import common
 
 
@@ -14,12 +15,20 @@ from . import common
 def run(env_file: Path | None) -> None:
     """Run the service until it is told to stop."""
     from .. import daemon
+    from ..log import log_the_end, log_what_nobody_catches
     from ..wiring import reach_postgres
 
     settings = common.settings_of(env_file)
     common.log_as_set(settings)
-    with reach_postgres(settings) as dsn:
-        daemon.run(settings, dsn)
+    log_what_nobody_catches()
+    try:
+        with reach_postgres(settings) as dsn:
+            daemon.run(settings, dsn)
+    except Exception as error:
+        # Whoever started it is told on standard error; a log file has other readers.
+        if settings.log_file is not None or not isinstance(error, OrchestratorError):
+            log_the_end(error)
+        raise
 
 
 @click.command("init-db")

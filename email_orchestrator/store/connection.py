@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -13,13 +15,15 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from ..errors import DatabaseUnavailable, OrchestratorError, SettingsError
+from .patience import bounded
 from .queries import prepared
 
 Row = dict[str, Any]
 
 # A lost peer is noticed within half a minute, and no statement or forgotten transaction holds others up for longer.
+CONNECT_TIMEOUT = 5
 SESSION = {
-    "connect_timeout": "5",
+    "connect_timeout": str(CONNECT_TIMEOUT),
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
@@ -30,6 +34,8 @@ SESSION = {
     # table is still empty, and must not read or sort the whole of it when it has grown.
     " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
+# A connection that was lost while it rested is found out within so many seconds.
+QUICK = 1.0
 # One journey to the server for both: what is decided in a transaction nearly always needs its time.
 BEGIN = "BEGIN; SELECT now()"
 BUSY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
@@ -46,13 +52,14 @@ class DataRefused(OrchestratorError):
 class Transaction:
     """One transaction: runs named statements, and after the commit whatever was left for then."""
 
-    def __init__(self, cursor: psycopg2.extensions.cursor, known: set[str]) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: psycopg2.extensions.connection, known: set[str]) -> None:
+        self.connection = connection
+        self._cursor = connection.cursor()
         self._known = known
         self._afterwards: list[Callable[[], None]] = []
-        cursor.execute(BEGIN)
+        self._cursor.execute(BEGIN)
         # The moment the transaction began, by the database's clock.
-        self.now: datetime = cursor.fetchall()[0][0]
+        self.now: datetime = self._cursor.fetchall()[0][0]
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """Run the named statement and return its rows."""
@@ -113,21 +120,17 @@ class Database:
         Raises DatabaseUnavailable when the server cannot be reached or is lost on the way (a lost commit may have
         happened: look again before repeating anything) and DataRefused when a value does not fit.
         """
-        connection = self._connection()
+        transaction = self._begin()
+        connection = transaction.connection
         try:
-            with connection.cursor() as cursor:
-                transaction = Transaction(cursor, self._local.known)
+            with bounded(connection, self._seconds):
                 yield transaction
                 transaction.commit()
         except psycopg2.Error as error:
-            if connection.closed or _is_about_the_server(error):
-                self._lose(connection, error)
-                away = DatabaseBusy if isinstance(error, BUSY) else DatabaseUnavailable
-                raise away(f"The database is not available: {_first_line(error)}") from error
-            self._roll_back(connection)
-            if _is_about_the_value(error):
-                raise DataRefused(f"The database refused a value: {_first_line(error)}") from error
-            raise
+            meaning = self._meaning(connection, error)
+            if meaning is None:
+                raise
+            raise meaning from error
         except ValueError as error:
             self._roll_back(connection)
             if isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
@@ -138,6 +141,18 @@ class Database:
             raise
         transaction.committed()
 
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Within the block, on this thread, take a server that says nothing for so many seconds for one that is away.
+
+        For those who have to answer somebody themselves, in time.
+        """
+        before, self._local.patience = self._seconds, seconds
+        try:
+            yield
+        finally:
+            self._local.patience = before
+
     def close(self) -> None:
         """Close this thread's connection, if it has one."""
         connection = getattr(self._local, "connection", None)
@@ -146,13 +161,58 @@ class Database:
             with suppress(psycopg2.Error):
                 connection.close()
 
-    def _connection(self) -> psycopg2.extensions.connection:
+    @property
+    def _seconds(self) -> float | None:
+        seconds: float | None = getattr(self._local, "patience", None)
+        return seconds
+
+    def _begin(self) -> Transaction:
+        """Begin a transaction; a connection that was lost while it rested is found out now, and a fresh one tried."""
+        asked = time.monotonic()
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return self._begin_on(kept)
+            except DatabaseUnavailable:
+                # A server that let us wait would do so again.
+                if time.monotonic() - asked > QUICK:
+                    raise
+        return self._begin_on(self._connect())
+
+    def _begin_on(self, connection: psycopg2.extensions.connection) -> Transaction:
+        try:
+            with bounded(connection, self._seconds):
+                return Transaction(connection, self._local.known)
+        except psycopg2.Error as error:
+            self._lose(connection, error)
+            raise DatabaseUnavailable(f"The database is not available: {_first_line(error)}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _meaning(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> OrchestratorError | None:
+        """Tidy up after an error of the database; returns what it means, None when it is a fault of ours."""
+        if connection.closed or _is_about_the_server(error):
+            self._lose(connection, error)
+            away = DatabaseBusy if isinstance(error, BUSY) else DatabaseUnavailable
+            return away(f"The database is not available: {_first_line(error)}")
+        self._roll_back(connection)
+        if _is_about_the_value(error):
+            return DataRefused(f"The database refused a value: {_first_line(error)}")
+        return None
+
+    def _kept(self) -> psycopg2.extensions.connection | None:
+        """Return this thread's connection, when it has one that is not known to be lost."""
         kept: psycopg2.extensions.connection | None = getattr(self._local, "connection", None)
-        if kept is not None and not kept.closed and self._local.epoch >= self._epoch:
-            return kept
+        return kept if kept is not None and not kept.closed and self._local.epoch >= self._epoch else None
+
+    def _connect(self) -> psycopg2.extensions.connection:
         self.close()
         epoch = self._epoch
         session: dict[str, Any] = {**SESSION, "application_name": self._application_name}
+        if self._seconds is not None:
+            # Whole seconds, and two at least, says libpq.
+            session["connect_timeout"] = str(max(2, math.ceil(min(self._seconds, CONNECT_TIMEOUT))))
         try:
             fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **session)
         except psycopg2.OperationalError as error:

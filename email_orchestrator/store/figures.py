@@ -47,6 +47,7 @@ class Pulse:
     completed_today: int
     older_emails_left_alone: int
     last_poll: datetime | None
+    seconds_since_poll: float | None
     texting_blocked_since: datetime | None
     replies_paused: str | None
     replies_paused_until: datetime | None
@@ -147,6 +148,7 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
     remembered = _remembered(tx, memory.LAST_POLL, memory.MAIL_PAUSE, memory.TEXTING_BLOCKED)
     pause = remembered.get(memory.MAIL_PAUSE)
     until = _moment(pause, "until")
+    last_poll = _moment(remembered.get(memory.LAST_POLL), "at")
     paused = until is not None and until > tx.now
     # A pause that only a person can end has a date far off.
     by_itself = paused and until is not None and until - tx.now < timedelta(days=365)
@@ -156,7 +158,8 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
         failed=counts[State.FAILED],
         completed_today=int(completed["count"]) if completed else 0,
         older_emails_left_alone=_older(tx, remembered.get(memory.LAST_POLL), lookback_hours),
-        last_poll=_moment(remembered.get(memory.LAST_POLL), "at"),
+        last_poll=last_poll,
+        seconds_since_poll=(tx.now - last_poll).total_seconds() if last_poll else None,
         texting_blocked_since=_moment(remembered.get(memory.TEXTING_BLOCKED), "at"),
         replies_paused=str((pause or {}).get("trouble", "trouble")) if paused else None,
         replies_paused_until=until if by_itself else None,

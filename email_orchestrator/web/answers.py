@@ -56,11 +56,26 @@ def refused(status: int, message: str, headers: Mapping[str, str] | None = None,
     return HTTPError(status, error_body(status, message, **more), **(headers or {}))
 
 
+def too_many(wait: float) -> HTTPError:
+    """Make the error (429) of a source that was refused too often and has to wait so many seconds."""
+    again = {"Retry-After": str(int(wait) + 1)}
+    return refused(429, "Too many requests of yours were refused: wait a minute.", again)
+
+
 def as_json(error: HTTPError) -> HTTPResponse:
     """Make the JSON answer of an error, whether we raised it or bottle did."""
+    kept = {name: error.headers[name] for name in KEPT if name in error.headers}
+    return answer(_body_of(error), error.status_code, kept)
+
+
+def reason_of(error: HTTPError) -> str:
+    """Return an error's status and sentence, for the log."""
+    return f"{error.status_code}, {_body_of(error)['error']['message']}"
+
+
+def _body_of(error: HTTPError) -> dict[str, Any]:
     status: int = error.status_code
-    body = error.body if isinstance(error.body, dict) else error_body(status, _sentence(status))
-    return answer(body, status, {name: error.headers[name] for name in KEPT if name in error.headers})
+    return error.body if isinstance(error.body, dict) else error_body(status, _sentence(status))
 
 
 def _sentence(status: int) -> str:

@@ -8,7 +8,6 @@ from functools import wraps
 from importlib.resources import files
 from typing import Any
 
-import bottle
 from bottle import Bottle, HTTPError, HTTPResponse, request
 
 from ..core.states import State
@@ -16,8 +15,8 @@ from ..errors import DatabaseUnavailable, NotFound
 from ..store.connection import DataRefused
 from ..workflow import actions
 from . import api, webhook
-from .answers import JSON, as_json, plain_answer, refused
-from .doors import check_token, source_of
+from .answers import JSON, as_json, plain_answer, reason_of, refused, too_many
+from .doors import check_token
 from .front import Front
 from .gate import Gate
 from .health import pulse_taker, tell_health
@@ -26,8 +25,11 @@ from .refusals import Refusals
 
 log = logging.getLogger(__name__)
 
-# Waitress has one thread more: a health check always finds one, whatever the database does.
-DATABASE_PLACES = 3
+# What the API asks for may take its time, and an event never waits for that. Waitress has one thread more than there
+# are places: a health check always finds one, whatever the database does.
+PLACES_FOR_EVENTS, PLACES_FOR_THE_API = 2, 2
+# How long, in seconds, each waits for the database: the gateway gives us ten.
+PATIENCE_FOR_EVENTS, PATIENCE_FOR_THE_API = 3.0, 10.0
 # Refusals that count towards "too many": wrong state and unknown names do not, those are answers.
 COUNTED = frozenset({400, 401, 403, 413, 415})
 OPEN_PATHS = frozenset({"/health", webhook.PATH})
@@ -38,10 +40,11 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     """Make the WSGI application of a front; `refusals` counts those turned away."""
     app = Bottle()
     counted = Refusals() if refusals is None else refusals
-    gate = Gate(DATABASE_PLACES)
+    events = Gate(front.desk.database, PLACES_FOR_EVENTS, PATIENCE_FOR_EVENTS)
+    others = Gate(front.desk.database, PLACES_FOR_THE_API, PATIENCE_FOR_THE_API)
     taker, metrics = pulse_taker(front), Metrics(front)
 
-    def at_database(path: str, method: str, call: Callable[..., HTTPResponse]) -> None:
+    def at_database(path: str, method: str, call: Callable[..., HTTPResponse], gate: Gate = others) -> None:
         def waiting(**named: str) -> HTTPResponse:
             with gate.place():
                 return call(**named)
@@ -54,7 +57,7 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     at_database("/workflow/status", "GET", lambda: api.tell_status(front, request.query))
     at_database("/workflow/pending", "GET", lambda: api.list_workflows(front, api.UNFINISHED, request.query))
     at_database("/workflow/failed", "GET", lambda: api.list_workflows(front, (State.FAILED,), request.query))
-    at_database(webhook.PATH, "POST", lambda: webhook.take_event(front, request.environ))
+    at_database(webhook.PATH, "POST", lambda: webhook.take_event(front, request.environ), events)
     # A Message-ID may hold slashes, which the server has decoded: `name` is all there is between the fixed words.
     at_database(r"/workflow/timeout/<name:re:[\s\S]+>", "POST", lambda name: api.act(front, name, actions.time_out))
     at_database(r"/workflow/<name:re:[\s\S]+>/retry", "POST", lambda name: api.act(front, name, actions.retry))
@@ -62,7 +65,7 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
 
     # Bottle's own plugins would rewrite what our errors carry.
     app.uninstall(True)
-    app.add_hook("before_request", lambda: _admit(front))
+    app.add_hook("before_request", _translate(lambda: _admit(front)))
     app.install(_translate)
     app.default_error_handler = lambda error: _answer_error(error, counted)
     return app
@@ -112,12 +115,12 @@ def _place(error: BaseException) -> str:
 
 
 def _answer_error(error: HTTPError, refusals: Refusals) -> HTTPResponse:
+    shown = as_json(error)
     if error.status_code in COUNTED:
-        wait = refusals.count(str(source_of(bottle.request.environ)))
+        wait = refusals.count(request.environ.get("REMOTE_ADDR", ""), reason_of(error))
         if wait is not None:
-            again = {"Retry-After": str(int(wait) + 1)}
-            return as_json(refused(429, "Too many requests of yours were refused: wait a minute.", again))
-    if "POST" in error.headers.get("Allow", ""):
+            return as_json(too_many(wait))
+    if "POST" in shown.headers.get("Allow", ""):
         # Every action's address could also be the Message-ID of something to show, but hardly ever is.
-        error.headers["Allow"] = "POST"
-    return as_json(error)
+        shown.headers["Allow"] = "POST"
+    return shown

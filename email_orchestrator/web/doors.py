@@ -20,6 +20,7 @@ from .answers import refused
 from .front import Front
 
 _BEARER = re.compile(r"bearer +([^\s]+)", re.IGNORECASE)
+_BARE_NAME = re.compile(r"[A-Za-z0-9-]+(:[0-9]+)?")
 _TEN_DIGITS = re.compile(r"[0-9]{10}")
 
 
@@ -56,17 +57,29 @@ def check_webhook(front: Front, environ: Mapping[str, Any], body: bytes) -> None
     Its signature has to be right, and its time within five minutes of this machine's clock; where only the time is not,
     the database's clock decides, as it does everywhere else. Raises DatabaseUnavailable.
     """
-    source = source_of(environ)
-    if source is not None and any(source in network for network in front.allow_from):
+    if _counts_by_address(front, environ):
         _check_browser(environ)
     elif front.signing_keys:
         if not _is_signed(front, environ, body):
             challenge = {"WWW-Authenticate": 'HMAC-SHA256 headers="X-Timestamp X-Signature"'}
             raise refused(401, "X-Timestamp and X-Signature do not match the body and the time.", challenge)
-    elif source is not None and source.is_loopback:
-        _check_browser(environ)
     else:
         raise refused(403, "Set SMS_WEBHOOK_SIGNING_KEY, or name this address in SMS_WEBHOOK_ALLOW_FROM.")
+
+
+def _counts_by_address(front: Front, environ: Mapping[str, Any]) -> bool:
+    """Say whether an event needs no signature, because of where it comes from.
+
+    What a proxy on this machine passes on comes from this machine too, but it asks for the public name that it was
+    sent to. The gateway beside us asks for `localhost`, an address or the machine's own bare name.
+    """
+    source = source_of(environ)
+    if source is None:
+        return False
+    named = any(source in network for network in front.allow_from)
+    if not source.is_loopback:
+        return named
+    return (named or not front.signing_keys) and not _is_public_name(environ.get("HTTP_HOST", ""))
 
 
 def _is_signed(front: Front, environ: Mapping[str, Any], body: bytes) -> bool:
@@ -97,6 +110,11 @@ def _names_this_machine(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_public_name(host: str) -> bool:
+    """Say whether a `Host` is a name as the internet has them: names without a dot are known at home only."""
+    return not _names_this_machine(host) and _BARE_NAME.fullmatch(host) is None
 
 
 def _same(given: bytes, expected: bytes) -> bool:

@@ -8,21 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import DatabaseUnavailable
+from ..store.connection import Database
 
 # How long, in seconds, a request waits for its turn at the database, and how long after a vain wait none waits.
-PATIENCE = 0.25
+PATIENCE = 0.2
 IMPATIENCE = 2.0
 
 
 class Gate:
-    """Lets so many requests at a time go to the database; safe to share between threads.
+    """Lets so many requests at a time go to the database, for so many seconds; safe to share between threads.
 
     A database that has stopped answering, rather than gone, would otherwise take the server's threads one by one, and
     nobody would be left to answer a health check.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, database: Database, places: int, seconds: float) -> None:
+        self._database = database
         self._places = threading.BoundedSemaphore(places)
+        self._seconds = seconds
         self._impatient_until = 0.0
 
     @contextmanager
@@ -33,6 +36,7 @@ class Gate:
             self._impatient_until = time.monotonic() + IMPATIENCE
             raise DatabaseUnavailable("The database does not answer.")
         try:
-            yield
+            with self._database.patience(self._seconds):
+                yield
         finally:
             self._places.release()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from queue import SimpleQueue
 from typing import Any
 
 from bottle import HTTPResponse
@@ -22,10 +24,14 @@ from .front import Front
 log = logging.getLogger(__name__)
 
 # A health check waits this long, in seconds, for the database, and believes a pulse taken within the last second.
-PATIENCE = 0.5
+PATIENCE = 0.55
 KEEP = 1.0
+# After so many seconds a reading is given up, so that the next finds the database when it is back.
+HUNG = 3.0
 # The main loop is taken for stuck when it has not turned for so many poll intervals.
 INTERVALS = 3
+# Emails have not been looked for in vain for so many seconds at least before that is called a problem.
+POLL_OVERDUE = 60.0
 
 
 @dataclass(slots=True)
@@ -38,14 +44,16 @@ class _Reading:
 class PulseTaker:
     """Takes the database's pulse without ever waiting long.
 
-    Each reading has a thread and a connection of its own, so that a database that hangs holds up nobody who asks; there
-    is one reading at a time, and those who ask meanwhile share it.
+    All readings are done by a thread of their own, on a connection of its own, so that a database that hangs holds up
+    nobody who asks; there is one reading at a time, and those who ask meanwhile share it.
     """
 
     def __init__(self, read: Callable[[], Pulse]) -> None:
         self._read = read
         self._lock = threading.Lock()
         self._last: _Reading | None = None
+        self._asked: SimpleQueue[_Reading] = SimpleQueue()
+        self._thread = threading.Thread(target=self._take_readings, name="pulse", daemon=True)
 
     def take(self) -> Pulse | None:
         """Return the pulse, at most a second old, or None when the database is away or does not answer in time."""
@@ -54,9 +62,15 @@ class PulseTaker:
             reading = self._last
             if reading is None or (reading.done.is_set() and now - reading.began >= KEEP):
                 reading = self._last = _Reading(now)
-                threading.Thread(target=self._fill, args=(reading,), name="pulse", daemon=True).start()
+                self._asked.put(reading)
+                if not self._thread.is_alive():
+                    self._thread.start()
         reading.done.wait(max(0.0, reading.began + PATIENCE - now))
         return reading.pulse
+
+    def _take_readings(self) -> None:
+        while True:
+            self._fill(self._asked.get())
 
     def _fill(self, reading: _Reading) -> None:
         try:
@@ -74,11 +88,8 @@ def pulse_taker(front: Front) -> PulseTaker:
 
     def read() -> Pulse:
         database = front.desk.database
-        try:
-            with database.transaction() as tx:
-                return figures.pulse(tx, front.lookback_hours, front.desk.policy.timezone)
-        finally:
-            database.close()
+        with database.patience(HUNG), database.transaction() as tx:
+            return figures.pulse(tx, front.lookback_hours, front.desk.policy.timezone)
 
     return PulseTaker(read)
 
@@ -87,7 +98,7 @@ def tell_health(front: Front, taker: PulseTaker) -> HTTPResponse:
     """Answer how the service is: 200 when healthy or degraded, 503 when unhealthy; within a second in any case."""
     pulse, vitals = taker.take(), front.vitals.snapshot()
     grave = _grave_problems(pulse, vitals, front.poll_interval)
-    light = _light_problems(pulse, vitals)
+    light = _light_problems(pulse, vitals, front.poll_interval)
     status = "unhealthy" if grave else "degraded" if light else "healthy"
     report = {
         "status": status,
@@ -122,10 +133,15 @@ def _grave_problems(pulse: Pulse | None, vitals: Snapshot, poll_interval: float)
     return problems + [f"The thread {name} has stopped." for name in stopped]
 
 
-def _light_problems(pulse: Pulse | None, vitals: Snapshot) -> list[str]:
+def _light_problems(pulse: Pulse | None, vitals: Snapshot, poll_interval: float) -> list[str]:
     """List what hampers the service: each is a sentence."""
     away = sorted(name for name, service in vitals.services.items() if not service.answers)
     problems = [f"{name}: the last call failed." for name in away]
+    if pulse:
+        # What was before our start is none of our failures.
+        unpolled = min(vitals.seconds_up, math.inf if pulse.seconds_since_poll is None else pulse.seconds_since_poll)
+        if unpolled > max(INTERVALS * poll_interval, POLL_OVERDUE):
+            problems.append(f"New emails have not been looked for, or in vain, for {unpolled:.0f} s.")
     if pulse and pulse.texting_blocked_since:
         problems.append("Texting may be blocked by the carrier: the owner texted STOP or the like.")
     if pulse and pulse.replies_paused:

@@ -9,33 +9,34 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import waitress
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
-from waitress.task import ErrorTask
 
 from ..errors import OrchestratorError
-from .answers import HEADERS, JSON, encode, error_body
+from .channel import Channel, make_room
+from .refusals import Refusals
 
 log = logging.getLogger(__name__)
 
-# Seconds within which a request has to be here whole, however steadily it trickles in.
-TIME_TO_SEND = 20.0
-# Seconds for which the rest of a refused request is still read, and thrown away.
-TIME_TO_LINGER = 2.0
-LIMITS = {
-    "threads": 4,
+# So many connections are let in at each turn of waitress's loop, which by itself lets in one: whoever comes behind a
+# crowd would wait as many turns.
+AT_A_TIME = 128
+LIMITS: dict[str, Any] = {
+    "threads": 5,
     # More than the application takes, so that nearly every refusal is its own; chunk headers count here too.
     "max_request_body_size": 2 * 64 * 1024,
     "max_request_header_size": 16 * 1024,
-    "connection_limit": 256,
+    # Read little at a time: what is sent in thousands of tiny chunks takes long to read, and others have their turn.
+    "recv_bytes": 2048,
+    # Never reached: a crowd is thinned out long before.
+    "connection_limit": 512,
     "channel_timeout": 30,
     "cleanup_interval": 5,
-    "backlog": 128,
+    # Whoever finds it full tries again after a second, and then two, and so on.
+    "backlog": 1024,
     "ident": None,
     "clear_untrusted_proxy_headers": True,
     "expose_tracebacks": False,
@@ -45,99 +46,24 @@ LIMITS = {
 }
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Takes every malformed head for what it is, also where waitress would stumble over it or call it our fault."""
+class WebServer:
+    """Serves a WSGI application on a thread of its own; `port` says which port it got when 0 was asked for.
 
-    def received(self, data: bytes) -> int:
-        consumed: int = super().received(data)
-        if self.error is not None:
-            # Nobody who was refused is asked to go on.
-            self.expect_continue = False
-        return consumed
-
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except TransferEncodingNotImplemented as error:
-            raise ParsingError("This transfer encoding is not supported.") from error
-        except ValueError as error:
-            raise ParsingError("The request is malformed.") from error
-
-
-class _ErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers what does not get as far as the application, in the application's manner."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        body = encode(error_body(error.code, f"{error.reason}."))
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.extend([("Content-Type", JSON), *HEADERS.items()])
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.channel.unread = True
-        self.write(body)
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection whose requests have to arrive in time, and whose refusals are sure to reach the client.
-
-    Closing a connection on which something lies unread resets it, and the answer is lost with it; so only our side is
-    closed at first (RFC 9112, section 9.6).
+    `refusals` counts those who are turned away before the application sees them.
     """
 
-    error_task_class = _ErrorTask
-    parser_class = _Parser
-    unread = False
-    will_close: bool = False
-    _begun: float | None = None
-    _lingers_until: float | None = None
-
-    def readable(self) -> bool:
-        """Say whether to read on; asked about once a second, so that what takes too long is noticed here."""
-        if self._lingers_until is not None:
-            self.will_close = self.will_close or time.monotonic() > self._lingers_until
-            return not self.will_close
-        if self.request is None:
-            self._begun = None
-        elif self._begun is None:
-            self._begun = time.monotonic()
-        elif time.monotonic() - self._begun > TIME_TO_SEND:
-            self.will_close = True
-        return bool(super().readable())
-
-    def handle_read(self) -> None:
-        """Read what has come; after a refusal, throw it away."""
-        if self._lingers_until is None:
-            super().handle_read()
-            return
-        with suppress(OSError):
-            # Closes the connection when the client has.
-            self.recv(self.adj.recv_bytes)
-
-    def handle_close(self) -> None:
-        """Close the connection, or for now only our side of it."""
-        if self.unread and self.connected and self._lingers_until is None:
-            self._lingers_until = time.monotonic() + TIME_TO_LINGER
-            self.will_close = False
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_WR)
-                return
-        super().handle_close()
-
-
-class WebServer:
-    """Serves a WSGI application on a thread of its own; `port` says which port it got when 0 was asked for."""
-
-    def __init__(self, app: Callable[..., Any], host: str, port: int) -> None:
-        # One line for each request that has to wait a moment, and one for each client that has gone.
+    def __init__(self, app: Callable[..., Any], host: str, port: int, refusals: Refusals | None = None) -> None:
+        # It warns of each request that has to wait a moment.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        logging.getLogger("waitress").setLevel(logging.WARNING)
         sockets = _bind(host, port)
         self.port: int = sockets[0].getsockname()[1]
         self._map: dict[int, Any] = {}
         self._server = waitress.create_server(app, map=self._map, sockets=sockets, **LIMITS)
         for listener in self._listeners():
-            listener.channel_class = _Channel
+            listener.channel_class = Channel
+            listener.refusals = Refusals() if refusals is None else refusals
+            listener.handle_accept = partial(_repeat, listener.handle_accept, AT_A_TIME)
+            listener.readable = partial(self._turn, listener.readable)
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
     def start(self) -> None:
@@ -157,15 +83,32 @@ class WebServer:
         deadline = time.monotonic() + 1
         while self._unsent() and time.monotonic() < deadline:
             time.sleep(0.005)
-        # In the loop's own thread: closing sockets under a loop that polls them makes it stumble.
-        self._listeners()[0].trigger.pull_trigger(lambda: wasyncore.close_all(self._map, ignore_all=True))
+        # In the loop's own thread: closing sockets under a loop that polls them makes it stumble. The loop may wake by
+        # itself, and must not close what it is about to be woken through.
+        pulled = threading.Event()
+
+        def close_all() -> None:
+            pulled.wait(timeout)
+            wasyncore.close_all(self._map, ignore_all=True)
+
+        self._listeners()[0].trigger.pull_trigger(close_all)
+        pulled.set()
         self._thread.join(timeout)
 
     def _listeners(self) -> list[Any]:
         return [entry for entry in self._map.values() if hasattr(entry, "channel_class")]
 
+    def _turn(self, readable: Callable[[], bool]) -> bool:
+        make_room(self._map.values())
+        return readable()
+
     def _unsent(self) -> bool:
         return any(getattr(entry, "total_outbufs_len", 0) for entry in list(self._map.values()))
+
+
+def _repeat(action: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        action()
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

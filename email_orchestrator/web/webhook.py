@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from bottle import HTTPResponse
 
-from ..core.models import InboundText
-from ..errors import DatabaseUnavailable
 from ..workflow import receiving
-from ..workflow.receiving import Receipt
 from .answers import answer, refused
 from .doors import check_webhook
 from .events import Malformed, parse_event
@@ -36,18 +32,7 @@ def take_event(front: Front, environ: Mapping[str, Any]) -> HTTPResponse:
         raise refused(400, str(error)) from None
     if text is None:
         return answer({"status": "unused"})
-    return answer({"status": str(_store(front, text))})
-
-
-def _store(front: Front, text: InboundText) -> Receipt:
-    """Store a text; a connection that was lost while it rested is found out now, and a fresh one tried at once."""
-    began = time.monotonic()
-    try:
-        return receiving.receive(front.desk, text)
-    except DatabaseUnavailable:
-        if time.monotonic() - began > 1:
-            raise
-        return receiving.receive(front.desk, text)
+    return answer({"status": str(receiving.receive(front.desk, text))})
 
 
 def read_body(environ: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 from house import House
 from psycopg2.extensions import connection, make_dsn
+
+from email_orchestrator.embedded import EmbeddedPostgres
+from email_orchestrator.store import schema
+from email_orchestrator.store.connection import Database
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,3 +66,24 @@ def new_house(new_dsn: Callable[[], str], tmp_path: Path) -> Iterator[Callable[.
 def house(new_house: Callable[..., House]) -> House:
     """A house with nothing special about it."""
     return new_house()
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server that a test may do anything to; it has to be started."""
+    with tempfile.TemporaryDirectory(prefix="eo-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        made = EmbeddedPostgres(folder, durable=False, settings={"max_connections": "100"})
+        yield made
+        made.stop()
+
+
+@pytest.fixture
+def house_of(server: EmbeddedPostgres, new_house: Callable[..., House]) -> House:
+    """A house whose database can be taken away."""
+    dsn = server.start()
+    database = Database(dsn)
+    schema.apply(database)
+    database.close()
+    return new_house(dsn)

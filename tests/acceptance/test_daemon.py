@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import requests
@@ -15,8 +13,6 @@ from house import House, end, free_port, wait_until
 
 from email_orchestrator.demo.standins import Answer
 from email_orchestrator.embedded import EmbeddedPostgres
-from email_orchestrator.store import schema
-from email_orchestrator.store.connection import Database
 
 MakeHouse = Callable[..., House]
 LONG_LEASE = {"LEASE_SECONDS": "120"}
@@ -120,26 +116,6 @@ def test_a_second_daemon_on_another_port_does_its_share_and_nothing_twice(house:
 
 
 # Without the database -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server() -> Iterator[EmbeddedPostgres]:
-    with tempfile.TemporaryDirectory(prefix="eo-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        made = EmbeddedPostgres(folder, durable=False, settings={"max_connections": "100"})
-        yield made
-        made.stop()
-
-
-@pytest.fixture
-def house_of(server: EmbeddedPostgres, new_house: MakeHouse) -> House:
-    """A house whose database can be taken away."""
-    dsn = server.start()
-    database = Database(dsn)
-    schema.apply(database)
-    database.close()
-    return new_house(dsn)
 
 
 def test_without_the_database_it_stays_up_says_so_once_and_goes_on_by_itself(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import secrets
 import socket
@@ -183,6 +184,15 @@ def test_on_a_database_that_was_not_prepared_every_command_names_the_one_that_he
         result = Shell(tmp_path, DATABASE_URL=bare, **ACCOUNT).run(*command)
         assert (result.exit_code, result.stdout) == (78, "")
         assert result.stderr == "Error: The database is not prepared yet: run `email-orchestrator init-db`.\n"
+
+
+def test_why_the_service_ended_is_in_its_log_file_too(bare: str, tmp_path: Path) -> None:
+    log = tmp_path / "eo.log"
+    result = Shell(tmp_path, DATABASE_URL=bare, **ACCOUNT).run("run", LOG_FILE=str(log), LOG_FORMAT="json")
+    assert result.exit_code == 78
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["log.level"], last["event.action"]) == ("critical", "ended")
+    assert result.stderr == f"Error: {last['message']}\n"
 
 
 def test_a_database_of_a_newer_program_is_left_alone(belt: Belt, shell: Shell) -> None:

@@ -239,7 +239,7 @@ def test_what_is_dropped_on_the_way_is_in_the_log(tmp_path: Path) -> None:
     before, level = root.handlers[:], root.level
     try:
         set_up_logging("INFO", "json", tmp_path / "service.log", [])
-        logging.getLogger("test").info("hello")
+        logging.getLogger("email_orchestrator.test").info("hello")
     finally:
         for handler in root.handlers:
             handler.close()

@@ -26,7 +26,7 @@ from email_orchestrator.demo.standins import DraftRequest, GatewayStandIn, Gener
 OWNER_ADDRESS = "owner@example.com"
 OWNER_PHONE = "+15551234567"
 CRASHING = Path(__file__).with_name("crashing.py")
-READY = " ready on "
+READY = "ready on "
 READY_SECONDS = 20.0
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH")
 NEARLY_OVER = """
@@ -133,8 +133,12 @@ class House:
 
     def health(self) -> tuple[int, dict[str, Any]]:
         """Ask the daemon how it is."""
-        answer = requests.get(f"{self.url}/health", timeout=5)
+        answer = self.get("/health")
         return answer.status_code, answer.json()
+
+    def get(self, path: str) -> requests.Response:
+        """Get a page of the daemon's."""
+        return requests.get(f"{self.url}{path}", timeout=10)
 
     # The world outside ----------------------------------------------------------------------------------------------
 

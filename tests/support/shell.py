@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Shell:
         unset: dict[str, str | None] = {field.name.upper(): None for field in fields(Settings)}
         root = logging.getLogger()
         handlers, level, before = root.handlers[:], root.level, Path.cwd()
+        hooks = threading.excepthook, sys.unraisablehook
         root.handlers = []
         os.chdir(self.folder)
         try:
@@ -48,6 +50,8 @@ class Shell:
                 handler.close()
             root.handlers = handlers
             root.setLevel(level)
+            threading.excepthook, sys.unraisablehook = hooks
+            logging.captureWarnings(False)
         assert "Traceback" not in result.output or "--verbose" in arguments
         return result
 

@@ -132,6 +132,41 @@ def test_an_unsigned_event_is_let_in_by_its_address_alone(options: Any, remote: 
     assert verdict(check_webhook, front(**options), {"REMOTE_ADDR": remote}, BODY) == status
 
 
+@pytest.mark.parametrize(
+    ("host", "by_address"),
+    [
+        ("localhost:8003", True),
+        ("127.0.0.1:8003", True),
+        ("[::1]:8003", True),
+        ("10.0.0.118:8003", True),
+        ("orchestrator:8003", True),
+        ("CT118", True),
+        ("", True),
+        ("sms.example.com", False),
+        ("sms.example.com:8003", False),
+        ("localhost.", False),
+        ("localhost, sms.example.com", False),
+        ("127.0.0.1.nip.io", False),
+        ("b\xfccher", False),
+        ("[::1", False),
+    ],
+)
+def test_what_a_proxy_on_this_machine_passes_on_needs_a_signature(host: str, by_address: bool) -> None:
+    environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": host}
+    expected = 200 if by_address else 403
+    assert verdict(check_webhook, front(), environ, BODY) == expected
+    assert verdict(check_webhook, front(networks=("127.0.0.0/8",)), environ, BODY) == expected
+    with_a_key = front(signing_keys=(KEY,), networks=("127.0.0.1/32",))
+    assert verdict(check_webhook, with_a_key, environ, BODY) == (200 if by_address else 401)
+    signed = environ | {"HTTP_X_TIMESTAMP": str(SECONDS), "HTTP_X_SIGNATURE": GOOD}
+    assert verdict(check_webhook, with_a_key, signed, BODY) == 200
+
+
+def test_the_gateway_on_another_machine_may_ask_for_any_name() -> None:
+    environ = {"REMOTE_ADDR": "192.0.2.7", "HTTP_HOST": "orchestrator.home.example:8003"}
+    assert verdict(check_webhook, front(networks=("192.0.2.7/32",)), environ, BODY) == 200
+
+
 def test_a_web_page_on_this_machine_cannot_deliver_an_event() -> None:
     environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_ORIGIN": "https://evil.example"}
     assert verdict(check_webhook, front(), environ, BODY) == 403

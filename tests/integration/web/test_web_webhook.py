@@ -44,6 +44,7 @@ def test_a_stored_text_wakes_who_answers(serve: Serve, belt: Any) -> None:
         {"phoneNumber": "(555) 123-4567"},
         {"phoneNumber": None, "sender": "+1 555 123 4567"},
         {"simNumber": 2},
+        {"simNumber": None},
     ],
 )
 def test_a_repeat_is_acknowledged_and_kept_once(site: Site, changes: dict[str, Any]) -> None:
@@ -245,6 +246,41 @@ def test_too_many_refusals_are_told_to_wait_but_what_is_authentic_never_is(serve
     assert accepted == [200] * 70
     assert site.text().status == 429
     assert site.call("GET", "/health").status == 200
+
+
+def test_the_log_says_why_an_event_was_refused(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    site = serve(signing_keys=(KEY,))
+    for _ in range(3):
+        site.text()
+        site.signed(event_body(receivedAt="yesterday"))
+    assert [message for message in caplog.messages if "refused" in message] == [
+        "refused a request from 127.0.0.1: 401, X-Timestamp and X-Signature do not match the body and the time.",
+        "refused a request from 127.0.0.1: 400, `payload.receivedAt` must be an ISO 8601 time with an offset.",
+    ]
+
+
+def test_requests_that_take_their_time_keep_no_event_waiting(serve: Serve, belt: Any) -> None:
+    site = serve()
+    # Whoever reads waits for this lock, until the database has enough of it; a text needs none of what is locked.
+    with belt.database.transaction() as tx:
+        tx.script("LOCK TABLE workflow_event IN ACCESS EXCLUSIVE MODE")
+        waiting = [threading.Thread(target=lambda: site.get("/workflow/status")) for _ in range(8)]
+        for thread in waiting:
+            thread.start()
+        began = time.monotonic()
+        assert [site.text(messageId=f"m{n}", message=f"text {n}").status for n in range(10)] == [200] * 10
+        assert time.monotonic() - began < 1
+    for thread in waiting:
+        thread.join()
+
+
+def test_what_comes_by_way_of_a_proxy_on_this_machine_needs_a_signature(serve: Serve) -> None:
+    site = serve(signing_keys=(KEY,), allow_from=("127.0.0.1/32",))
+    headers = {"Host": "sms.example.com", "Content-Type": "application/json"}
+    assert site.call("POST", WEBHOOK, event_body(), headers).status == 401
+    assert serve().call("POST", WEBHOOK, event_body(), headers).status == 403
+    assert site.inbox == []
+    assert site.signed(event_body()).status == 200
 
 
 def test_thousands_of_wrong_signatures_are_answered_and_slow_nobody_down(serve: Serve) -> None:

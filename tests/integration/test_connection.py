@@ -1,0 +1,69 @@
+"""Connections to the database: one that was lost is replaced, and nobody waits for one that says nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from email_orchestrator.errors import DatabaseUnavailable
+from email_orchestrator.store.connection import Database
+
+OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+OTHERS += " AND pid <> pg_backend_pid()"
+
+
+@pytest.fixture
+def database(dsn: str) -> Database:
+    return Database(dsn)
+
+
+def sleep(database: Database, seconds: float, patience: float = 10.0) -> None:
+    with database.patience(patience), database.transaction() as tx:
+        tx.script(f"SELECT pg_sleep({seconds})")
+
+
+def test_a_connection_that_was_lost_while_it_rested_is_replaced_unnoticed(belt: Any, database: Database) -> None:
+    for _ in range(3):
+        sleep(database, 0)
+        belt.sql(OTHERS)
+    sleep(database, 0)
+
+
+def test_one_that_is_lost_in_the_midst_of_its_work_is_noticed_and_nothing_is_repeated(belt: Any, dsn: str) -> None:
+    database = Database(dsn)
+
+    def lose() -> None:
+        with database.transaction() as tx:
+            belt.sql(OTHERS)
+            tx.script("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        lose()
+    sleep(database, 0)
+
+
+def test_who_has_no_patience_left_goes_and_the_next_is_served(database: Database) -> None:
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        sleep(database, 10, patience=0.3)
+    assert time.monotonic() - began < 2
+    sleep(database, 0.1)
+
+
+def test_whoever_has_patience_waits_longer_than_one_who_has_not(database: Database) -> None:
+    with database.patience(0.2):
+        sleep(database, 0.5, patience=5)
+        with pytest.raises(DatabaseUnavailable), database.transaction() as tx:
+            tx.script("SELECT pg_sleep(5)")
+    with database.transaction() as tx:
+        tx.script("SELECT pg_sleep(0.5)")
+
+
+def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < 0.8:
+        sleep(database, 0.05, patience=0.3)
+    assert [thread.name for thread in threading.enumerate()].count("database patience") <= 1

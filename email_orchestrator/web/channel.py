@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -21,6 +22,8 @@ TIME_TO_LINGER = 2.0
 # Of more connections than these, the oldest that wait for no answer have to make room: whoever only opens connections
 # keeps nobody out.
 CROWD = 224
+# Seconds that everybody has to begin to speak.
+TIME_TO_BEGIN = 0.25
 # So many requests may be sent before the first is answered (pipelining, RFC 9112, section 9.3.2), which no client of
 # ours does: each costs a few bytes there, and here the room for its answer.
 AT_ONCE = 16
@@ -70,12 +73,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _ErrorTask
     parser_class = _Parser
     unread = False
-    # Whether it had a turn of the loop in which to say something.
-    had_a_turn = False
-    creation_time: float
     connected: bool
     requests: list[Any]
     will_close: bool = False
+    came: float | None = None
     _begun: float | None = None
     _lingers_until: float | None = None
 
@@ -85,7 +86,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         Waitress itself ends a connection only once the client takes something, and one that never does stays for ever.
         """
         now = time.monotonic()
-        self.had_a_turn = True
+        self.came = self.came or now
         if self._lingers_until is not None:
             self.will_close = self.will_close or now > self._lingers_until
         elif self.request is None:
@@ -135,9 +136,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 def make_room(connections: Iterable[object]) -> None:
-    """Have the oldest of a crowd of connections closed, but none that waits for an answer or had no turn to speak."""
+    """Have the oldest of a crowd of connections closed, but none that waits for an answer or has just come."""
     everyone = [one for one in connections if isinstance(one, Channel) and not one.will_close]
     if len(everyone) > CROWD:
-        idle = [one for one in everyone if one.had_a_turn and not one.requests]
-        for oldest in sorted(idle, key=lambda one: one.creation_time)[: len(everyone) - CROWD]:
+        early = time.monotonic() - TIME_TO_BEGIN
+        idle = [(one.came, one) for one in everyone if one.came and one.came < early and not one.requests]
+        for _, oldest in sorted(idle, key=itemgetter(0))[: len(everyone) - CROWD]:
             oldest.will_close = True

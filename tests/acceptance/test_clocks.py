@@ -44,5 +44,5 @@ def test_a_clock_that_is_set_loses_nothing_and_doubles_nothing(
 
     assert wait_until(over, 15), house.problems()
     assert owner.surprises == []
-    assert house.health()[1]["status"] == "healthy"
+    assert wait_until(lambda: house.health()[1]["status"] == "healthy", 5), house.health()
     assert end(process) == 0

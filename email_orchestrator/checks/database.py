@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
-from ..errors import OrchestratorError, SchemaMismatch
+from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch
 from ..settings import Settings
 from ..store import figures, schema, server
 from ..store.connection import Database, Transaction
@@ -27,6 +27,8 @@ def look(settings: Settings) -> Generator[Finding, None, timedelta | None]:
         # Without a server of the owner's choice this is the embedded one, which is started for the look if need be.
         with reach_postgres(settings) as dsn, closing(make_database(dsn)) as database:
             return (yield from _look_inside(database, settings))
+    except DatabaseRefused as error:
+        yield Finding("Database", Grade.WRONG, error.says, error.mend)
     except OrchestratorError as error:
         yield trouble("Database", error, REACH)
     return None
@@ -58,6 +60,9 @@ def _look_inside(database: Database, settings: Settings) -> Generator[Finding, N
         schema.check(database)
     except SchemaMismatch as error:
         yield trouble("Schema", error, "")
+        if not described.may_create:
+            mend = f"GRANT CREATE ON SCHEMA public TO {described.user}, for the time of `email-orchestrator init-db`."
+            yield Finding("Rights", Grade.WRONG, "our user may not make or change tables", mend)
     else:
         with database.transaction() as tx:
             yield from _contents(tx, settings)

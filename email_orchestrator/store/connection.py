@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,9 +10,10 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
-from ..errors import DatabaseUnavailable, OrchestratorError, SettingsError
+from ..errors import DatabaseRefused, DatabaseUnavailable, OrchestratorError, SettingsError
 from .queries import prepared
 
 Row = dict[str, Any]
@@ -29,6 +31,13 @@ SESSION = {
     # table is still empty, and must not read or sort the whole of it when it has grown.
     " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
+# What libpq says when the server is there and does not take us; a server that speaks another language counts as away.
+_NOT_LET_IN = re.compile(
+    "authentication failed|(role|database) .+ does not exist|no pg_hba.conf entry|no password supplied"
+    "|permission denied for database|not permitted to log in"
+)
+TO_BE_LET_IN = "Look at DATABASE_URL, or at DB_NAME, DB_USER and DB_PASSWORD."
+TO_BE_ALLOWED = "Use the user who ran `email-orchestrator init-db`, or grant what `email-orchestrator check` names."
 # One journey to the server for both: what is decided in a transaction nearly always needs its time.
 BEGIN = "BEGIN; SELECT now()"
 
@@ -105,7 +114,8 @@ class Database:
         """Open a transaction on this thread's connection; commit at the end, roll back when an error leaves the block.
 
         Raises DatabaseUnavailable when the server cannot be reached or is lost on the way (a lost commit may have
-        happened: look again before repeating anything) and DataRefused when a value does not fit.
+        happened: look again before repeating anything), its subclass DatabaseRefused when it does not let us do what we
+        must, and DataRefused when a value does not fit.
         """
         connection = self._connection()
         try:
@@ -120,6 +130,9 @@ class Database:
             self._roll_back(connection)
             if _is_about_the_value(error):
                 raise DataRefused(f"The database refused a value: {_first_line(error)}") from error
+            if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+                reason = _first_line(error)
+                raise DatabaseRefused(f"The database does not allow us that: {reason}", TO_BE_ALLOWED) from error
             raise
         except ValueError as error:
             self._roll_back(connection)
@@ -149,7 +162,10 @@ class Database:
         try:
             fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **session)
         except psycopg2.OperationalError as error:
-            raise DatabaseUnavailable(f"The database cannot be reached: {_first_line(error)}") from error
+            reason = _first_line(error)
+            if _NOT_LET_IN.search(reason):
+                raise DatabaseRefused(f"The database does not let us in: {reason}", TO_BE_LET_IN) from error
+            raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
         except psycopg2.ProgrammingError:
             # libpq quotes what it cannot read, and a password may be in it.
             raise SettingsError(["DATABASE_URL: cannot be read as a PostgreSQL address"]) from None

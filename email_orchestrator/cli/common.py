@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,17 +77,15 @@ def database_of(settings: Settings, *, prepared: bool = True, create: bool = Fal
 
 
 @contextmanager
-def desk_of(env_file: Path | None, *, reading: bool = False, create: bool = False) -> Iterator[tuple[Settings, Desk]]:
-    """Make a desk for one command; raises what `settings_of` and `database_of` do."""
+def desk_of(
+    env_file: Path | None, *, reading: bool = False, create: bool = False, stop: threading.Event | None = None
+) -> Iterator[tuple[Settings, Desk]]:
+    """Make a desk for one command, which waits for nothing once `stop` is set.
+
+    Raises what `settings_of` and `database_of` do.
+    """
     from ..wiring import make_desk
 
     settings = settings_of(env_file, reading=reading)
     with database_of(settings, create=create) as database:
-        yield settings, make_desk(settings, database)
-
-
-def terminal_width() -> int:
-    """Return how many columns a table may take: those of the terminal, or 80 in a pipe."""
-    if not sys.stdout.isatty():
-        return 80
-    return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        yield settings, make_desk(settings, database, stop=stop)

@@ -25,7 +25,7 @@ def run(env_file: Path | None) -> None:
 @click.command("init-db")
 @click.pass_obj
 def init_db(env_file: Path | None) -> None:
-    """Prepare the database, or bring it up to date; as often as you like."""
+    """Prepare the database, or bring it up to date."""
     from ..store import schema
 
     settings = common.settings_of(env_file, reading=True)
@@ -51,7 +51,7 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
             done = work_through(desk, clients, lookback)
         finally:
             clients.mailer.close()
-    click.echo(", ".join(f"{count} {name}" for name, count in done.items()) + ".")
+    click.echo(", ".join(f"{name}: {count}" for name, count in done.items()))
 
 
 @click.command()
@@ -63,7 +63,7 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
     help="Use the .eml files of this folder as the inbox.",
 )
 def demo(auto: bool, eml: Path | None) -> None:
-    """Try it all on this machine: the real daemon and database among stand-ins, with you as the phone."""
+    """Try it all without any account: you play the phone."""
     from ..demo.play import play
 
     raise SystemExit(play(auto=auto, mailbox=eml))

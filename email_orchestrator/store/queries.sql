@@ -210,6 +210,15 @@ SELECT w.*, now() AS now FROM workflow_state w WHERE w.message_id = %(message_id
 -- A workflow held until the end of the transaction, so that what is decided from it stays true.
 SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
 
+-- name: text_due
+-- The text about a workflow that goes out next, by the rules of `claim_text`.
+SELECT o.next_attempt_at,
+       NOT (o.urgent OR o.parts_sent > 0) OR o.created_at <= now() - make_interval(secs => %(fresh)s) AS waits_for_morning
+  FROM sms_outbox o
+ WHERE o.workflow_id = %(workflow_id)s AND o.status = 'queued' AND o.channel = 'sms'
+ ORDER BY o.urgent DESC, o.id
+ LIMIT 1
+
 -- name: workflows
 -- Workflows for a list: those in a state (all when none is given), newest first.
 SELECT w.*, now() AS now FROM workflow_state w
@@ -593,7 +602,8 @@ DELETE FROM service_state
 -- name: server
 SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version,
        current_user::text AS "user", current_database()::text AS database,
-       pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only, clock_timestamp() AS now
+       pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only,
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create, clock_timestamp() AS now
 
 -- name: missing_rights
 -- Which of the given rights on the tables and sequences that there are our user lacks.

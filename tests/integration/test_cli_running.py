@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import secrets
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -92,12 +96,12 @@ def test_a_poll_takes_emails_in_and_does_all_the_work_that_is_due(belt: Belt, sh
     belt.email(subject="Lunch?")
     result = shell.run("poll")
     assert (result.exit_code, result.stderr) == (0, "")
-    done = "1 emails taken, 0 texts answered, 1 drafts written, 1 texts sent, 0 replies sent.\n"
+    done = "emails taken: 1, texts answered: 0, drafts written: 1, texts sent: 1, replies sent: 0\n"
     assert result.stdout == done
     assert belt.state(1) is State.AWAITING_USER
     assert 'about "Lunch?"' in outside.gateway.sent[-1].message
     belt.text("1")
-    assert "1 texts answered, 0 drafts written, 1 texts sent, 1 replies sent" in shell.run("poll").stdout
+    assert "texts answered: 1, drafts written: 0, texts sent: 1, replies sent: 1" in shell.run("poll").stdout
     assert len(outside.mail.mails) == 1
 
 
@@ -105,8 +109,8 @@ def test_a_poll_leaves_old_email_alone_unless_it_is_told_to_reach_back(
     belt: Belt, shell: Shell, outside: Outside
 ) -> None:
     belt.email(received_at=datetime.now(UTC) - timedelta(hours=60))
-    assert shell.run("poll").stdout.startswith("0 emails taken")
-    assert shell.run("poll", "--lookback", "61").stdout.startswith("1 emails taken")
+    assert shell.run("poll").stdout.startswith("emails taken: 0")
+    assert shell.run("poll", "--lookback", "61").stdout.startswith("emails taken: 1")
     assert outside.gateway.sent
 
 
@@ -126,7 +130,7 @@ def test_without_the_email_monitor_a_poll_does_the_rest_and_fails_for_now(
 def test_a_poll_of_the_database_needs_no_email_monitor(belt: Belt, shell: Shell, outside: Outside) -> None:
     belt.email()
     result = shell.run("poll", EMAIL_SOURCE="database", EMAIL_MONITOR_URL=NOWHERE)
-    assert (result.exit_code, result.stdout[:14]) == (0, "1 emails taken")
+    assert (result.exit_code, result.stdout[:15]) == (0, "emails taken: 1")
     assert outside.gateway.sent
 
 
@@ -245,6 +249,39 @@ def test_a_look_creates_no_database_where_there_is_none(tmp_path: Path, command:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def stranger(postgres_server: str, postgres_admin: connection, bare: str) -> Iterator[str]:
+    """The DSN of an empty database for a user who may do nothing in it."""
+    name = f"stranger_{secrets.token_hex(4)}"
+    with postgres_admin.cursor() as commands:
+        commands.execute(f"CREATE ROLE {name} LOGIN")
+        yield make_dsn(bare, user=name)
+        commands.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("wrong", [{"dbname": "no_such_database"}, {"user": "no_such_user"}])
+def test_a_database_that_does_not_let_us_in_is_a_matter_of_the_settings(
+    tmp_path: Path, bare: str, wrong: dict[str, str]
+) -> None:
+    for command in ("list", "init-db", "poll"):
+        result = Shell(tmp_path, DATABASE_URL=make_dsn(bare, **wrong), **ACCOUNT).run(command)
+        assert (result.exit_code, result.stdout) == (78, "")
+        [line] = result.stderr.splitlines()
+        assert line.startswith("Error: The database does not let us in: ")
+        assert line.endswith(" does not exist. Look at DATABASE_URL, or at DB_NAME, DB_USER and DB_PASSWORD.")
+
+
+def test_a_user_who_may_make_no_tables_is_told_what_to_grant(tmp_path: Path, stranger: str) -> None:
+    shell = Shell(tmp_path, DATABASE_URL=stranger, **ACCOUNT)
+    result = shell.run("init-db")
+    assert (result.exit_code, result.stdout) == (78, "")
+    [line] = result.stderr.splitlines()
+    assert "permission denied for schema public" in line
+    assert "`email-orchestrator check`" in line
+    found = shell.run("check").stdout
+    assert "GRANT CREATE ON SCHEMA public TO stranger_" in found
+
+
 def test_an_address_that_libpq_cannot_read_is_told_without_it(tmp_path: Path) -> None:
     result = Shell(tmp_path, DATABASE_URL="postgresql://u:s3cret@127.0.0.1/db?nonsense=s3cret").run("--verbose", "list")
     assert result.exit_code == 78
@@ -293,16 +330,22 @@ def test_verbose_tells_what_a_command_does(belt: Belt, shell: Shell) -> None:
 def test_a_command_that_is_written_wrongly_is_a_mistake_of_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = Shell(tmp_path).run(*arguments)
     assert result.exit_code == 2
-    assert "Usage: " in result.stderr
+    if arguments:
+        [line] = result.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert line.endswith("--help` shows how it is written.")
+    else:
+        assert result.stderr.startswith("Usage: ")
 
 
 def test_every_command_explains_itself_in_a_line(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    text = shell.run("--help").stdout
+    text, _ = shell.process("--help").communicate(timeout=20)
     commands = "approve demo edit ignore init-db list poll retry run show status timeout undo"
     lines = {line.split()[0]: line for line in text.partition("Commands:")[2].splitlines() if line.strip()}
     assert set(commands.split()) <= set(lines)
-    assert all(len(line) <= 80 and line.endswith(".") for line in lines.values())
+    # Not one is cut short for want of room.
+    assert all(len(line) <= 80 and line.endswith(".") and not line.endswith("..") for line in lines.values())
     for command in lines:
         assert shell.run(command, "--help").exit_code == 0
 
@@ -314,6 +357,31 @@ def test_the_named_file_of_settings_is_read(belt: Belt, tmp_path: Path) -> None:
     assert shell.run("--env-file", "my.env", "list").stdout.startswith("ID")
     absent = shell.run("--env-file", "absent.env", "list")
     assert (absent.exit_code, absent.stderr) == (78, "Error: --env-file: there is no file absent.env\n")
+
+
+# Completion -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_every_documented_shell_completes_commands_and_states(tmp_path: Path, name: str) -> None:
+    """As each of click's scripts for these shells asks for it."""
+    program = Path(sys.executable).with_name("email-orchestrator")
+    if not program.exists():
+        pytest.skip("the program is not installed beside Python")
+    variable = "_EMAIL_ORCHESTRATOR_COMPLETE"
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert f"{variable}={name}_source email-orchestrator" in manual
+
+    def ask(kind: str, **words: str) -> str:
+        environment = {variable: f"{name}_{kind}", "PATH": os.environ["PATH"], **words}
+        return subprocess.run([program], env=environment, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    if name != "bash" or shutil.which("bash"):  # click asks bash for its version
+        assert "email-orchestrator" in ask("source")
+    first = {"COMP_WORDS": "email-orchestrator ap", "COMP_CWORD": "ap" if name == "fish" else "1"}
+    assert "approve" in ask("complete", **first)
+    third = {"COMP_WORDS": "email-orchestrator list --state re", "COMP_CWORD": "re" if name == "fish" else "3"}
+    assert "reply_sent" in ask("complete", **third)
 
 
 # As a process -----------------------------------------------------------------------------------------------------

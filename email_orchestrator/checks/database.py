@@ -10,7 +10,7 @@ from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch
 from ..settings import Settings
 from ..store import figures, schema, server
 from ..store.connection import Database, Transaction
-from ..wiring import make_database, reach_postgres
+from ..wiring import holds_data, make_database, reach_postgres
 from .finding import Finding, Grade, trouble
 
 OLDEST = 14
@@ -20,12 +20,12 @@ REACH = "See that the server runs and lets this machine in, and look at DATABASE
 
 def look(settings: Settings) -> Generator[Finding, None, timedelta | None]:
     """Look at the database; returns how far its clock is ahead of ours, None where that cannot be told."""
-    if settings.dsn is None and not (settings.data_dir / "data").exists():
+    if settings.dsn is None and not holds_data(settings.data_dir):
         yield from _embedded_to_come(settings)
         return None
     try:
         # Without a server of the owner's choice this is the embedded one, which is started for the look if need be.
-        with reach_postgres(settings) as dsn, closing(make_database(dsn)) as database:
+        with reach_postgres(settings, prepare=False) as dsn, closing(make_database(dsn)) as database:
             return (yield from _look_inside(database, settings))
     except DatabaseRefused as error:
         yield Finding("Database", Grade.WRONG, error.says, error.mend)

@@ -74,8 +74,9 @@ def _print(name: str, status: str, message: str, mend: str) -> None:
     """Print a finding; in a pipe as one line, on a terminal broken so that the names stand out."""
     end = "" if message.endswith((".", "?", "!")) or not mend else "."
     width = terminal.columns()
-    beneath = " " * (len(f"{'':<{MARK}}{'':<{NAME}}") if width is None or width > NARROW else MARK)
-    start = f"{status:<{MARK}}{name:<{NAME}}"
+    narrow = width is not None and width < NARROW
+    beneath = " " * (MARK if narrow else MARK + NAME)
+    start = f"{status:<{MARK}}{name}  " if narrow else f"{status:<{MARK}}{name:<{NAME}}"
     first, *more = terminal.wrap(f"{message}{end} {mend}".rstrip(), width, start, beneath)
     mark = click.style(first[:MARK], fg=COLOURS.get(status, "red"), bold=status != "ok")
     click.echo("\n".join((mark + first[MARK:], *more)))

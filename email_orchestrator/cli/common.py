@@ -61,12 +61,12 @@ def database_of(settings: Settings, *, prepared: bool = True, create: bool = Fal
     Raises SchemaMismatch when the database shall be `prepared` and is not, SettingsError when there is none.
     """
     from ..store import schema
-    from ..wiring import make_database, reach_postgres
+    from ..wiring import holds_data, make_database, reach_postgres
 
-    if not (create or settings.dsn or settings.data_dir.exists()):
-        problem = f"DB_HOST: is missing, DATABASE_URL too, and there is no embedded database in {settings.data_dir}"
-        raise SettingsError([problem])
-    with reach_postgres(settings) as dsn:
+    if not (create or settings.dsn or holds_data(settings.data_dir)):
+        problem = f"is missing, DATABASE_URL too, and there is no embedded database in {settings.data_dir.absolute()}"
+        raise SettingsError([f"DB_HOST: {problem}; `email-orchestrator init-db` makes one"])
+    with reach_postgres(settings, prepare=create and prepared) as dsn:
         database = make_database(dsn)
         try:
             if prepared:

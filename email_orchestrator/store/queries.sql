@@ -561,7 +561,8 @@ SELECT key, value FROM service_state WHERE key = ANY (%(keys)s)
 
 -- name: clear_workflow_texts
 -- Clear what was written in some workflows that finished some days ago, the longest kept first: drafts, instructions,
--- preview, and the email's body as long as its status is still ours. Events, times and counts stay.
+-- preview, the email's body as long as its status is still ours, and what a service said beside its refusal, which may
+-- quote any of it. Events, times and counts stay.
 WITH due AS (
     SELECT w.id, w.message_id FROM workflow_state w
      WHERE w.texts_cleared_at IS NULL AND w.current_state IN ('reply_sent', 'user_ignored', 'timeout', 'failed')
@@ -570,6 +571,9 @@ WITH due AS (
      ORDER BY w.created_at
      LIMIT %(limit)s
        FOR UPDATE SKIP LOCKED
+), refusals AS (
+    UPDATE workflow_event e SET reason = regexp_replace(e.reason, %(refusal)s, '\1')
+      FROM due WHERE e.workflow_id = due.id AND e.reason ~ %(refusal)s
 ), drafts AS (
     UPDATE draft d SET text = '', instructions = NULL FROM due WHERE d.workflow_id = due.id
 ), bodies AS (
@@ -577,7 +581,8 @@ WITH due AS (
       FROM due WHERE p.message_id = due.message_id AND p.status IN ('sent', 'ignored', 'timeout', 'failed')
 )
 UPDATE workflow_state w
-   SET email_body_preview = NULL, ai_reply_text = NULL, user_edit_instructions = NULL, texts_cleared_at = now()
+   SET email_body_preview = NULL, ai_reply_text = NULL, user_edit_instructions = NULL, texts_cleared_at = now(),
+       error_message = regexp_replace(w.error_message, %(refusal)s, '\1')
   FROM due WHERE w.id = due.id
 
 -- name: drop_old_outbox
@@ -592,10 +597,10 @@ DELETE FROM sms_inbox i
  USING (SELECT id FROM sms_inbox ORDER BY id LIMIT %(limit)s) oldest
  WHERE i.id = oldest.id AND i.processed_at IS NOT NULL AND i.stored_at < now() - make_interval(days => %(days)s)
 
--- name: drop_old_loops
--- Forget which senders once looked like a loop.
+-- name: drop_old_memories
+-- Forget which senders once looked like a loop, and a command that was never completed.
 DELETE FROM service_state
- WHERE starts_with(key, 'loop ') AND updated_at < now() - make_interval(days => %(days)s)
+ WHERE (starts_with(key, 'loop ') OR key = 'dialogue') AND updated_at < now() - make_interval(days => %(days)s)
 
 -- Checking ----------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ from email_orchestrator.checks.everything import check_everything
 from email_orchestrator.checks.finding import Finding, Grade
 from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 from email_orchestrator.demo.standins import GatewayStandIn, GeneratorStandIn, MailStandIn, MonitorStandIn
+from email_orchestrator.embedded import EmbeddedPostgres
 from email_orchestrator.settings import load_settings
 
 CERTIFICATE = Path(__file__).parents[1] / "support" / "loopback.pem"
@@ -312,6 +314,35 @@ def test_without_a_server_the_embedded_database_is_announced_and_not_made(house:
     house.settings |= {"DATABASE_URL": "", "DATA_DIR": str(tmp_path / "kept")}
     assert "embedded" in house.find("Database").says
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_look_at_the_embedded_database_changes_nothing_in_it(house: House, server_folder: Path) -> None:
+    house.settings |= {"DATABASE_URL": "", "DATA_DIR": str(server_folder / "kept")}
+    with EmbeddedPostgres(server_folder / "kept", durable=False):
+        pass
+    assert house.find("Schema").grade is Grade.WRONG
+    with EmbeddedPostgres(server_folder / "kept", durable=False) as dsn, closing(psycopg2.connect(dsn)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("free", "grade"), [(299, Grade.WARNING), (29, Grade.FAILED), (301, Grade.OK)])
+def test_little_room_on_the_disk_is_pointed_out(
+    house: House, monkeypatch: pytest.MonkeyPatch, free: int, grade: Grade
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=free * 2**20)
+    monkeypatch.setattr("email_orchestrator.checks.machine.shutil.disk_usage", lambda _: usage)
+    found = house.find("Disk")
+    assert found.grade is grade
+    assert found.says.startswith(f"{free} MB free at ")
+
+
+def test_a_clock_that_is_apart_from_the_databases_is_pointed_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("email_orchestrator.checks.database.CLOCK_TOLERANCE", timedelta(seconds=-1))
+    found = house.find("Clock")
+    assert found.grade is Grade.WARNING
+    assert "NTP" in found.mend
 
 
 def test_a_settings_file_with_secrets_that_all_may_read_is_pointed_out(house: House, tmp_path: Path) -> None:

@@ -10,18 +10,21 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
+from house import wait_until
 from psycopg2.extensions import connection, make_dsn
 from shell import ACCOUNT, NOWHERE, Shell
 
 from email_orchestrator.core.states import State
 from email_orchestrator.demo.standins import GatewayStandIn, GeneratorStandIn, MailStandIn, MonitorStandIn
+from email_orchestrator.embedded import find_running
 from email_orchestrator.store import schema
 
 if TYPE_CHECKING:
@@ -197,6 +200,43 @@ def test_a_database_of_a_newer_program_is_left_alone(belt: Belt, shell: Shell) -
         assert "install the newer program again" in result.stderr
 
 
+# The embedded database --------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_database_serves_a_shell_alone_and_beside_the_service(server_folder: Path, tmp_path: Path) -> None:
+    kept, log = server_folder / "kept", tmp_path / "eo.log"
+    with GatewayStandIn(owner=ACCOUNT["YOUR_PHONE_NUMBER"]) as gateway:
+        shell = Shell(
+            tmp_path,
+            DATA_DIR=str(kept),
+            EMAIL_SOURCE="database",
+            POLL_INTERVAL="1",
+            SMS_GATEWAY_URL=gateway.url,
+            AI_REPLY_GENERATOR_URL=NOWHERE,
+            PORT="0",
+            **ACCOUNT,
+        )
+        outputs = [shell.run("init-db").stdout for _ in range(2)]
+        assert outputs[0] == f"The database is prepared (schema version {schema.VERSION}).\n"
+        assert outputs[1] == f"The database was prepared already (schema version {schema.VERSION}).\n"
+        assert shell.run("list").stdout == "There are no workflows yet.\n"
+        service = shell.process("run", LOG_FILE=str(log))
+        try:
+            assert wait_until(lambda: log.exists() and " ready on " in log.read_text())
+            with closing(psycopg2.connect(find_running(kept) or "")) as monitor, monitor:
+                monitor.cursor().execute(
+                    "INSERT INTO processed_emails (message_id, from_address, subject, body_text, received_at)"
+                    " VALUES ('<e1@example.com>', 'ann@example.com', 'Hi', 'Hello', now())"
+                )
+            assert wait_until(lambda: "ann@example.com" in shell.run("list").stdout, every=0.2)
+            assert shell.run("ignore", "1").exit_code == 0
+        finally:
+            service.terminate()
+            service.communicate(timeout=20)
+        assert service.returncode == 0
+        assert "user_ignored" in shell.run("show", "1").stdout
+
+
 # Trouble ----------------------------------------------------------------------------------------------------------
 
 
@@ -243,10 +283,12 @@ def test_acting_needs_the_account_and_the_phone(tmp_path: Path, away: str, comma
 
 @pytest.mark.parametrize("command", [("list",), ("status",), ("ignore", "1")], ids=" ".join)
 def test_a_look_creates_no_database_where_there_is_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+    # A folder of that name may be anybody's.
+    (tmp_path / "data").mkdir()
     result = Shell(tmp_path, **ACCOUNT).run(*command)
     assert result.exit_code == 78
     assert result.stderr.startswith("Error: DB_HOST: is missing, DATABASE_URL too, and there is no embedded database")
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 @pytest.fixture

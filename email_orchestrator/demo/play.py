@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import inbox, screen, script
@@ -14,7 +14,7 @@ from .stage import DemoFailed, Stage, set_stage
 
 HELP = (
     "You are the phone. Answer the texts: 1 sends, 2 <what to change> rewrites, 3 leaves it.\n"
-    "* Beside that: `mail` lets another email come in, `quit` ends the demo."
+    "Beside that: `mail` lets another email come in, `quit` ends the demo."
 )
 SHOWN_EVERY = 0.05
 SETTLED_AFTER = 20.0
@@ -49,17 +49,18 @@ def _converse(stage: Stage, *, own_emails: bool) -> int:
     screen.say(HELP)
     if own_emails:
         delivered = _deliver(stage, delivered)
-    for line in sys.stdin:
-        text = line.rstrip("\n")
-        if text.strip().lower() in ("quit", "exit"):
-            break
-        if text.strip().lower() == "mail":
-            delivered = _deliver(stage, delivered)
-        elif text.strip() and stage.gateway.text_from_owner(text) != 200:
-            screen.say("The daemon did not take that text.")
-    else:
-        # Piped input ends before the daemon is done with it.
-        _let_it_settle(stage)
+    with suppress(KeyboardInterrupt):
+        for line in sys.stdin:
+            text = line.rstrip("\n")
+            if text.strip().lower() in ("quit", "exit"):
+                break
+            if text.strip().lower() == "mail":
+                delivered = _deliver(stage, delivered)
+            elif text.strip() and stage.gateway.text_from_owner(text) != 200:
+                screen.say("The daemon did not take that text.")
+        else:
+            # Piped input ends before the daemon is done with it.
+            _let_it_settle(stage)
     screen.say("That was it. README.md says how to set it up for real.")
     return 0
 

@@ -131,8 +131,12 @@ class Terminal:
     def text(self) -> str:
         return bytes(self._bytes).decode("utf-8", "replace").replace("\r\n", "\n")
 
+    def type(self, line: str) -> None:
+        os.write(self._number, line.encode() + b"\n")
+
     def press_ctrl_c(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+        """Interrupt the command and all it started, as a terminal does."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def wait_for(self, words: str, seconds: float = 20.0) -> None:
         """Wait until some words were written."""

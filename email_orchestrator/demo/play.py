@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -26,6 +27,9 @@ def play(*, auto: bool, mailbox: Path | None) -> int:
     `auto` plays a script, `mailbox` is a folder of .eml files that come in instead of the demo's own emails.
     """
     settings = {"MAX_AWAITING": "100000", "MAX_EMAILS_PER_POLL": "1000", "SMS_PART_GAP": "0"} if mailbox else {}
+    # A terminal that is closed ends the demo as Ctrl-C does, so that nothing is left behind.
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     screen.say("Starting PostgreSQL, the stand-ins and the daemon ...")
     try:
         with set_stage(settings) as stage, _showing(stage, quiet=auto and mailbox is not None):

@@ -142,6 +142,8 @@ class Terminal:
         """Wait until some words were written."""
         deadline = time.monotonic() + seconds
         while words not in self.text:
+            ended = self.process.poll() is not None and not self._reader.is_alive() and words not in self.text
+            assert not ended, self.text
             assert time.monotonic() < deadline, self.text
             time.sleep(0.01)
 

@@ -50,10 +50,10 @@ def play(*, auto: bool, mailbox: Path | None) -> int:
 def _converse(stage: Stage, *, own_emails: bool) -> int:
     """Let the person at the terminal play the phone until they have had enough."""
     delivered = 0
-    screen.say(HELP)
-    if own_emails:
-        delivered = _deliver(stage, delivered)
     with suppress(KeyboardInterrupt):
+        screen.say(HELP)
+        if own_emails:
+            delivered = _deliver(stage, delivered)
         for line in sys.stdin:
             text = line.rstrip("\n")
             if text.strip().lower() in ("quit", "exit"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -346,6 +347,24 @@ def test_status_tells_the_answers_and_their_shares_and_what_is_amiss(belt: Belt,
     assert lines["Text to answer"].startswith("3, mean 26 min 4")
     assert lines["Replies"] == "paused (credentials) until somebody acts"
     assert lines["Texting"].startswith("perhaps blocked by the carrier")
+
+
+def test_every_field_of_every_json_is_documented(belt: Belt, shell: Shell) -> None:
+    belt.offered()
+    belt.answer("2 shorter")
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    scripts = page.partition("## In scripts")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", scripts, re.MULTILINE))
+    one, listed, status = shell.json("show", "1"), shell.json("list")[0], shell.json("status")
+    check = json.loads(shell.run("check", "--json", **ACCOUNT).stdout)
+    fields = {
+        "list": {*listed},
+        "show": {*one, *one["drafts"][0], *one["events"][0]} - {*listed},
+        "status": {*status, *status["email_to_text"], *status["answers"], *status["failures_by_stage"]},
+        "check": {*check, *check["checks"][0]},
+    }
+    for command, names in fields.items():
+        assert names <= set(re.findall(r"`(\w+)`", rows[command])), command
 
 
 @pytest.mark.parametrize(

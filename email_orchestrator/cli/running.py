@@ -41,6 +41,7 @@ def init_db(env_file: Path | None) -> None:
 def poll(env_file: Path | None, lookback: float | None) -> None:
     """Do one round of intake and work, then exit."""
     from ..wiring import make_clients
+    from ..workflow.retention import clear_old_texts
     from ..workflow.round import work_through
 
     with common.desk_of(env_file, create=True) as (settings, desk):
@@ -49,6 +50,8 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
         clients = make_clients(settings)
         try:
             done = work_through(desk, clients, lookback)
+            # Where cron runs this in place of the service, nobody else does.
+            clear_old_texts(desk, settings.retention_days)
         finally:
             clients.mailer.close()
     click.echo(", ".join(f"{name}: {count}" for name, count in done.items()))

@@ -147,6 +147,17 @@ def test_trouble_with_another_service_is_told_beside_the_summary(belt: Belt, she
 
 
 @pytest.mark.usefixtures("outside")
+def test_polls_by_cron_clear_old_texts_as_the_service_does(belt: Belt, shell: Shell) -> None:
+    belt.offered(body="the kingfisher")
+    belt.answer("3")
+    belt.sql("UPDATE workflow_state SET created_at = now() - interval '20 d', updated_at = now() - interval '20 d'")
+    assert shell.run("poll").exit_code == 0
+    assert "kingfisher" in str(belt.sql("SELECT body_text FROM processed_emails"))
+    assert shell.run("poll", RETENTION_DAYS="14").exit_code == 0
+    assert belt.sql("SELECT body_text FROM processed_emails") == [(None,)]
+
+
+@pytest.mark.usefixtures("outside")
 def test_a_poll_logs_to_the_file_like_the_service(belt: Belt, shell: Shell, tmp_path: Path) -> None:
     belt.email()
     result = shell.run("poll", LOG_FILE=str(tmp_path / "eo.log"), LOG_FORMAT="json")

@@ -96,6 +96,22 @@ def test_lists_json_has_what_a_script_needs(belt: Belt, shell: Shell) -> None:
     }
 
 
+@pytest.mark.parametrize(("state", "due"), [("failed", False), ("awaiting_user", False), ("ai_generating", True)])
+def test_nothing_is_due_where_no_machine_goes_on(belt: Belt, shell: Shell, state: str, due: bool) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET next_attempt_at = now(), current_state = %s", state)
+    assert (shell.json("list")[0]["next_attempt_at"] is not None) == due
+
+
+def test_a_list_tells_the_time_of_what_is_new_and_the_year_of_what_is_old(belt: Belt, shell: Shell) -> None:
+    for _ in range(2):
+        belt.offered()
+    belt.sql("UPDATE workflow_state SET updated_at = '2019-11-02 07:08Z' WHERE id = 1")
+    _, new, old = shell.run("list").stdout.splitlines()
+    assert "  2 Nov 2019 " in old
+    assert re.search(r" \d\d:\d\d ", new)
+
+
 # show -------------------------------------------------------------------------------------------------------------
 
 

@@ -46,10 +46,7 @@ def fetch_missed_texts(desk: Desk, gateway: Gateway) -> int:
     """
     with desk.database.transaction() as tx:
         now = tx.now
-        # The phone tells whole seconds.
-        last = memory.recall(tx, memory.LAST_RECONCILE) or dict.fromkeys(
-            ("at", "begun"), now.replace(microsecond=0).isoformat()
-        )
+        last = memory.recall(tx, memory.LAST_RECONCILE) or dict.fromkeys(("at", "begun"), now.isoformat())
     since = datetime.fromisoformat(last["at"]) - OVERLAP
     begun = last.get("begun")
     if begun is not None:

@@ -13,7 +13,6 @@ VERSION = 2
 # How long we come back to a busy database, and after what pause, in seconds.
 PATIENCE = 120.0
 PAUSE = 1.0
-TO_PREPARE = "Run `init-db` as the owner of the database: name another DB_USER for it."
 
 
 def apply(database: Database) -> int:
@@ -42,11 +41,11 @@ def _apply(database: Database, statements: str) -> int:
             if before > VERSION:
                 raise SchemaMismatch(_newer(before))
             tx.script(statements)
-    except DatabaseRefused as error:
+    except DatabaseRefused:
         # The owner of the tables has done it, and nothing is left to do.
         if before == VERSION:
             return before
-        raise DatabaseRefused(error.says, TO_PREPARE) from error
+        raise
     return before
 
 

@@ -16,7 +16,10 @@ _NOT_LET_IN = re.compile(
 )
 _BUSY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
 TO_BE_LET_IN = "Look at DATABASE_URL, or at DB_NAME, DB_USER and DB_PASSWORD."
-TO_BE_ALLOWED = "Use the user who ran `email-orchestrator init-db`, or grant what `email-orchestrator check` names."
+TO_BE_ALLOWED = (
+    "Use the owner of the tables (whoever ran `email-orchestrator init-db`), "
+    "or grant what `email-orchestrator check` names."
+)
 
 
 class DatabaseBusy(DatabaseUnavailable):

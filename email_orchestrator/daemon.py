@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from queue import SimpleQueue
 from . import systemd, wiring
 from .errors import DatabaseUnavailable, OrchestratorError, Trouble
 from .settings import Settings
+from .stop_sign import StopSign
 from .store import memory, schema
 from .store.connection import Database
 from .timetable import Timetable
@@ -52,29 +52,6 @@ class House:
     outage: Outage
     vitals: Vitals
     stop: StopSign
-
-
-class StopSign(threading.Event):
-    """Set when the process is told to stop, and remembers when that was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at = 0.0
-        self._told: SimpleQueue[None] = SimpleQueue()
-        threading.Thread(target=self._pass_on, name="stop sign", daemon=True).start()
-
-    def put_up(self, *_: object) -> None:
-        """Tell the process to stop; fit for a signal handler.
-
-        The handler runs in the midst of the main thread, which may hold this event's lock as it waits: setting the
-        event there would wait for that lock for ever. A SimpleQueue may be put to from anywhere.
-        """
-        self.at = time.monotonic()
-        self._told.put(None)
-
-    def _pass_on(self) -> None:
-        self._told.get()
-        self.set()
 
 
 def run(settings: Settings, dsn: str) -> None:

@@ -22,6 +22,18 @@ class DatabaseUnavailable(OrchestratorError):
     """PostgreSQL cannot be reached or dropped the connection; as far as is known, the work was not committed."""
 
 
+class DatabaseRefused(DatabaseUnavailable):
+    """PostgreSQL answers, and does not let us in or allow us something: it works again once somebody has changed that.
+
+    `says` is what is wrong, `mend` a sentence on what to do.
+    """
+
+    def __init__(self, says: str, mend: str) -> None:
+        self.says = says
+        self.mend = mend
+        super().__init__(f"{says}. {mend}")
+
+
 class SchemaMismatch(OrchestratorError):
     """The database's schema is missing, older or newer than this program's."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -117,10 +118,11 @@ def make_database(dsn: str) -> Database:
 
 
 @contextmanager
-def reach_postgres(settings: Settings) -> Iterator[str]:
+def reach_postgres(settings: Settings, *, prepare: bool = True) -> Iterator[str]:
     """Yield the connection string of the server of the settings, or else of the embedded one of `DATA_DIR`.
 
-    The embedded server is shared with a process that runs it already, and otherwise started, its database prepared.
+    The embedded server is shared with a process that runs it already, and otherwise started; who means to write in it
+    has its database prepared.
     """
     if settings.dsn:
         yield settings.dsn
@@ -132,8 +134,14 @@ def reach_postgres(settings: Settings) -> Iterator[str]:
         yield running
         return
     with EmbeddedPostgres(settings.data_dir) as dsn:
-        schema.apply(Database(dsn))
+        if prepare:
+            schema.apply(Database(dsn))
         yield dsn
+
+
+def holds_data(data_dir: Path) -> bool:
+    """Say whether there is an embedded database in a folder."""
+    return (data_dir / "data").exists()
 
 
 def make_desk(

@@ -35,11 +35,8 @@ class Outage:
         """Take note that the database is away."""
         with self._lock:
             if not self._since_notice:
-                log.error(
-                    "%s. Work goes on when it is back.",
-                    str(error).rstrip("."),
-                    extra={"fields": {"action": "database_away"}},
-                )
+                said = str(error).rstrip(".")
+                log.error("%s. Work goes on when it is back.", said, extra={"fields": {"action": "database_away"}})
             self._since_notice = True
 
     def over(self) -> None:

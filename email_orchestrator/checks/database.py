@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
-from ..errors import OrchestratorError, SchemaMismatch
+from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch
 from ..settings import Settings
 from ..store import figures, schema, server
 from ..store.connection import Database, Transaction
-from ..wiring import make_database, reach_postgres
+from ..wiring import holds_data, make_database, reach_postgres
 from .finding import Finding, Grade, trouble
 
 OLDEST = 14
@@ -20,13 +20,15 @@ REACH = "See that the server runs and lets this machine in, and look at DATABASE
 
 def look(settings: Settings) -> Generator[Finding, None, timedelta | None]:
     """Look at the database; returns how far its clock is ahead of ours, None where that cannot be told."""
-    if settings.dsn is None and not (settings.data_dir / "data").exists():
+    if settings.dsn is None and not holds_data(settings.data_dir):
         yield from _embedded_to_come(settings)
         return None
     try:
         # Without a server of the owner's choice this is the embedded one, which is started for the look if need be.
-        with reach_postgres(settings) as dsn, closing(make_database(dsn)) as database:
+        with reach_postgres(settings, prepare=False) as dsn, closing(make_database(dsn)) as database:
             return (yield from _look_inside(database, settings))
+    except DatabaseRefused as error:
+        yield Finding("Database", Grade.WRONG, error.says, error.mend)
     except OrchestratorError as error:
         yield trouble("Database", error, REACH)
     return None
@@ -58,6 +60,9 @@ def _look_inside(database: Database, settings: Settings) -> Generator[Finding, N
         schema.check(database)
     except SchemaMismatch as error:
         yield trouble("Schema", error, "")
+        if not described.may_create:
+            mend = f"GRANT CREATE ON SCHEMA public TO {described.user}, for the time of `email-orchestrator init-db`."
+            yield Finding("Rights", Grade.WRONG, "our user may not make or change tables", mend)
     else:
         with database.transaction() as tx:
             yield from _contents(tx, settings)

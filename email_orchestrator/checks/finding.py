@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..errors import AccountError, Kind, OrchestratorError, SchemaMismatch, ServiceError, SettingsError, Trouble
+from ..errors import (
+    AccountError,
+    Kind,
+    OrchestratorError,
+    SchemaMismatch,
+    ServiceError,
+    SettingsError,
+    Trouble,
+)
 
 
 class Grade(StrEnum):

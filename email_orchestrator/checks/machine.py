@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..core.phone import mask
@@ -16,6 +18,10 @@ from .finding import Finding, Grade
 
 # A key that the phone app makes up by itself has eight characters, which somebody with time can guess.
 KEY_LENGTH = 32
+# How much alike two names are (difflib), of which one is probably the other misspelt; short ones often are by chance.
+ALIKE = 0.88
+LONG_ENOUGH = 6
+_NAME = re.compile(r"^\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=", re.MULTILINE)
 LITTLE_SPACE = 300 * 2**20
 NO_SPACE = 30 * 2**20
 
@@ -23,11 +29,23 @@ NO_SPACE = 30 * 2**20
 def look(settings: Settings, env_file: Path | None) -> Iterator[Finding]:
     """Look at what needs nobody else."""
     yield Finding("Settings", Grade.OK, f"all {len(fields(settings))} are valid")
+    yield from _misspelt(env_file or Path(".env"))
     yield from _secrets(settings, env_file or Path(".env"))
     yield from _phone_number(settings)
     yield _time_zone(settings)
     yield _disk(settings)
     yield from _log_file(settings)
+
+
+def _misspelt(env_file: Path) -> Iterator[Finding]:
+    """Look for names that are nearly a setting's: what they say counts for nothing, and nothing else tells."""
+    ours = {setting.name.upper() for setting in fields(Settings)}
+    lines = env_file.read_text(encoding="utf-8", errors="replace") if env_file.is_file() else ""
+    for name in sorted({*_NAME.findall(lines), *os.environ} - ours):
+        meant = get_close_matches(name, ours, n=1, cutoff=ALIKE) if len(name) >= LONG_ENOUGH else []
+        if meant:
+            says = f"{name} is set, and there is no such setting"
+            yield Finding("Settings", Grade.WARNING, says, f"Write {meant[0]} if that was meant.")
 
 
 def _secrets(settings: Settings, env_file: Path) -> Iterator[Finding]:

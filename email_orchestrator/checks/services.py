@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from ..clients import probe
@@ -28,8 +28,9 @@ def look(settings: Settings, clients: Clients, ahead: timedelta | None, *, send_
         yield _test_text(settings, clients.gateway)
     mail = _smtp(settings, clients)
     yield mail
-    yield _sent_mail(settings, clients, mail)
-    yield from _certificates(settings, mail)
+    sent_mail = _sent_mail(settings, clients, mail)
+    yield sent_mail
+    yield from _certificates(settings, mail, sent_mail)
 
 
 def _monitor(monitor: EmailMonitor | None) -> Finding:
@@ -40,7 +41,9 @@ def _monitor(monitor: EmailMonitor | None) -> Finding:
         health = monitor.health()
     except ServiceError as error:
         return trouble(name, error, "Start it, or set EMAIL_MONITOR_URL; EMAIL_SOURCE=database does without it.")
-    return _by_status(name, health.get("status"), f"{health.get('pending_emails')} emails pending")
+    if "pending_emails" not in health:
+        return _stranger(name, health, "EMAIL_MONITOR_URL")
+    return _by_status(name, health.get("status"), f"{health['pending_emails']} emails pending")
 
 
 def _generator(settings: Settings) -> Finding:
@@ -60,7 +63,10 @@ def _gateway(gateway: SmsGateway, ahead: timedelta) -> Iterator[Finding]:
     except ServiceError as error:
         yield trouble(name, error, "Start it, or set SMS_GATEWAY_URL.")
         return
-    if health.get("gateway_connected") is False:
+    if "gateway_connected" not in health:
+        yield _stranger(name, health, "SMS_GATEWAY_URL")
+        return
+    if health["gateway_connected"] is not True:
         says = "it runs, but has no connection to the phone"
         yield Finding(name, Grade.AWAY, says, "See that the phone is on, online, and its gateway app running.")
     else:
@@ -122,12 +128,13 @@ def _sent_mail(settings: Settings, clients: Clients, mail: Finding) -> Finding:
     return Finding(name, Grade.OK, f"{mailbox} at {settings.gmail_imap_server} can be read")
 
 
-def _certificates(settings: Settings, mail: Finding) -> Iterator[Finding]:
-    """Look how long the certificates last; where the service itself was in trouble, that says enough."""
+def _certificates(settings: Settings, mail: Finding, sent_mail: Finding) -> Iterator[Finding]:
+    """Look how long the certificates last; where the mail server itself was in trouble, that says enough."""
     smtp, imap = (settings.gmail_smtp_server, settings.gmail_smtp_port), settings.gmail_imap_server
     if mail.grade is Grade.OK and (smtp[1] in (465, 587) or not is_loopback(smtp[0])):
         yield _certificate(*smtp, starttls=smtp[1] != 465)
-    if settings.sent_check == "imap" and (settings.gmail_imap_port == 993 or not is_loopback(imap)):
+    looked_into = sent_mail.grade is Grade.OK and settings.sent_check == "imap"
+    if looked_into and (settings.gmail_imap_port == 993 or not is_loopback(imap)):
         yield _certificate(imap, settings.gmail_imap_port)
     for url in (settings.email_monitor_url, settings.ai_reply_generator_url, settings.sms_gateway_url):
         if url.lower().startswith("https:"):
@@ -139,12 +146,22 @@ def _certificate(host: str, port: int, *, starttls: bool = False) -> Finding:
     try:
         end = probe.certificate_end(host, port, starttls=starttls)
     except ServiceError as error:
-        return trouble(name, error, "", only_warn=True)
+        mend = f"Whoever runs {host} has to give it a valid one; a service without TLS is named with http://."
+        return trouble(name, error, mend, only_warn=True)
     left = end - datetime.now(UTC)
     says = f"{host}:{port} is valid until {end:%Y-%m-%d} ({left.days} days)"
     if left > CERTIFICATE_MARGIN:
         return Finding(name, Grade.OK, says)
-    return Finding(name, Grade.WARNING, says, "Whoever runs that server has to renew it in time.")
+    return Finding(name, Grade.WARNING, says, f"Whoever runs {host} has to renew it in time.")
+
+
+def _stranger(name: str, health: Mapping[str, object], setting: str) -> Finding:
+    """Make the finding of a service that is well, and does not say what the one that is asked says of itself."""
+    mend = f"Set {setting} to where the {name} listens."
+    if "service" in health:
+        says = f"what answers there calls itself {str(health['service'])[:40]!r}"
+        return Finding(name, Grade.WRONG, says, mend)
+    return Finding(name, Grade.WARNING, f"what answers there does not speak as the {name} does", mend)
 
 
 def _by_status(name: str, status: object, more: str) -> Finding:

@@ -19,7 +19,7 @@ START = "Start it: `systemctl start email-orchestrator`, or `email-orchestrator 
 def look(settings: Settings) -> Iterator[Finding]:
     """Look at our own door."""
     yield _daemon(settings)
-    yield from _door(settings)
+    yield _door(settings)
 
 
 def _daemon(settings: Settings) -> Finding:
@@ -44,24 +44,26 @@ def _daemon(settings: Settings) -> Finding:
     return Finding(name, Grade.OK, f"it runs at {url} and is {health.get('status')}")
 
 
-def _door(settings: Settings) -> Iterator[Finding]:
+def _door(settings: Settings) -> Finding:
     """Look whether the gateway's forward can get in, which comes unsigned and from where the gateway runs."""
     gateway, _ = probe.host_and_port(settings.sms_gateway_url)
     name = "Webhook"
-    mend = "Without it texts are fetched from the gateway's history, every SMS_RECONCILE_INTERVAL seconds."
-    if is_loopback(gateway):
-        if settings.sms_webhook_signing_key and not any(
-            ip_address("127.0.0.1") in network for network in settings.sms_webhook_allow_from
-        ):
-            says = "with a signing key, the gateway's own unsigned forward is refused"
-            yield Finding(name, Grade.WARNING, says, f"Set SMS_WEBHOOK_ALLOW_FROM=127.0.0.1,::1. {mend}")
-        return
-    if is_loopback(settings.host):
+    instead = "Without it texts are fetched from the gateway's history, every SMS_RECONCILE_INTERVAL seconds."
+    if is_loopback(settings.host) and not is_loopback(gateway):
         says = f"the gateway is at {gateway}, and HOST={settings.host} lets in this machine only"
-        yield Finding(name, Grade.WARNING, says, f"Set HOST=0.0.0.0. {mend}")
-    elif not settings.sms_webhook_signing_key and not settings.sms_webhook_allow_from:
-        says = f"nothing lets the gateway at {gateway} in"
-        yield Finding(name, Grade.WARNING, says, f"Name its address in SMS_WEBHOOK_ALLOW_FROM. {mend}")
+        return Finding(name, Grade.WARNING, says, f"Set HOST=0.0.0.0. {instead}")
+    if _named(gateway, settings) or (is_loopback(gateway) and not settings.sms_webhook_signing_key):
+        return Finding(name, Grade.OK, f"what the gateway at {gateway} forwards is let in")
+    without = "with a signing key, " if settings.sms_webhook_signing_key else ""
+    says = f"{without}what the gateway at {gateway} forwards, unsigned as it is, is refused"
+    addresses = "127.0.0.1,::1" if is_loopback(gateway) else "its address"
+    return Finding(name, Grade.WARNING, says, f"Set SMS_WEBHOOK_ALLOW_FROM={addresses}. {instead}")
+
+
+def _named(gateway: str, settings: Settings) -> bool:
+    """Say whether SMS_WEBHOOK_ALLOW_FROM names an address of the gateway."""
+    networks = settings.sms_webhook_allow_from
+    return any(address in network for address in probe.addresses(gateway) for network in networks)
 
 
 def _address(host: str) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
-from ..errors import OrchestratorError, WrongState
-from . import common
+from ..errors import Kind, OrchestratorError, ServiceError, WrongState
+from . import common, interruption, terminal
 
 if TYPE_CHECKING:
     from ..core.models import Workflow
+    from ..stop_sign import StopSign
     from ..store.connection import Transaction
     from ..wiring import Clients
     from ..workflow.desk import Desk
@@ -29,12 +30,15 @@ several = click.argument("names", metavar="ID...", nargs=-1, required=True)
 @click.pass_context
 def approve(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Send the drafts as they are, now."""
+    from ..stop_sign import StopSign
     from ..wiring import make_clients
 
-    with common.desk_of(ctx.obj) as (settings, desk):
+    stop = StopSign()
+    with common.desk_of(ctx.obj, stop=stop) as (settings, desk):
         clients = make_clients(settings)
         try:
-            _each(ctx, names, lambda name: _send_now(desk, clients, name))
+            with interruption.asks_first(stop):
+                _each(ctx, names, lambda name: _send_now(desk, clients, name), "Sending", stop)
         finally:
             clients.mailer.close()
 
@@ -64,7 +68,7 @@ def ignore(ctx: click.Context, names: tuple[str, ...]) -> None:
     from ..workflow import actions
 
     with common.desk_of(ctx.obj) as (_, desk):
-        _each(ctx, names, lambda name: f"#{_act(desk, name, actions.ignore).id} is left unanswered.")
+        _each(ctx, names, lambda name: f"#{_act(desk, name, actions.ignore).id} is left unanswered.", "Leaving")
 
 
 @click.command()
@@ -95,7 +99,7 @@ def timeout(env_file: Path | None, name: str) -> None:
 @one
 @click.pass_obj
 def undo(env_file: Path | None, name: str) -> None:
-    """Take an approval back, while the reply has not been handed to SMTP."""
+    """Take an approval back, as long as the reply is still here."""
     from ..workflow import actions
 
     with common.desk_of(env_file) as (_, desk):
@@ -121,14 +125,27 @@ def _send_now(desk: Desk, clients: Clients, name: str) -> str:
         actions.approve(tx, desk, found, actor, delay=desk.policy.lease_seconds)
 
     workflow = _act(desk, name, hold)
-    # After a sending whose outcome is unknown, Sent Mail is looked into, and again a little later.
-    for _ in range(1 + len(replying.LOOK_AGAIN_AFTER)):
-        replying.reply_one(desk, clients.mailer, clients.sent_mail, only=workflow.id)
-        pause = _until_next_look(desk, workflow.id)
-        if pause is None:
-            break
-        desk.wait(pause)
+    try:
+        # After a sending whose outcome is unknown, Sent Mail is looked into, and again a little later.
+        for _ in range(1 + len(replying.LOOK_AGAIN_AFTER)):
+            replying.reply_one(desk, clients.mailer, clients.sent_mail, only=workflow.id)
+            pause = _until_next_look(desk, workflow.id)
+            if pause is None:
+                break
+            with terminal.progress(f"Looking into Sent Mail for the reply to #{workflow.id} …"):
+                if desk.wait(pause):
+                    break
+    except KeyboardInterrupt:
+        raise ServiceError("Mail", _left_open(workflow.id), Kind.TRANSIENT) from None
     return _outcome(desk, workflow.id)
+
+
+def _left_open(workflow_id: int) -> str:
+    """Say what is known of a reply that nobody waited for."""
+    return (
+        f"#{workflow_id} may be out or not: the service looks for it in Sent Mail, or asks the owner; "
+        f"`show {workflow_id}` tells what came of it."
+    )
 
 
 def _until_next_look(desk: Desk, workflow_id: int) -> float | None:
@@ -146,7 +163,6 @@ def _until_next_look(desk: Desk, workflow_id: int) -> float | None:
 def _outcome(desk: Desk, workflow_id: int) -> str:
     """Say that a reply is out; raises OrchestratorError with what happened and what to do when it is not."""
     from ..core.wording import what_happened
-    from ..errors import Kind, ServiceError
     from ..store import memory, workflows
 
     with desk.database.transaction() as tx:
@@ -167,6 +183,8 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
                 f"#{workflow_id} failed: {workflow.error}. `retry {workflow_id}` tries again, "
                 f"`ignore {workflow_id}` closes it."
             )
+        case State.USER_APPROVED if workflow.send_started_at:
+            raise ServiceError("Mail", _left_open(workflow_id), Kind.TRANSIENT)
         case State.USER_APPROVED:
             reason = workflow.error or pause.get("message") or "another process has it in hand"
             raise ServiceError(
@@ -179,14 +197,29 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
             raise WrongState(what_happened(workflow, desk.policy))
 
 
-def _each(ctx: click.Context, names: tuple[str, ...], act: Callable[[str], str]) -> None:
-    """Act on several workflows in turn, saying how each went; the first failure decides the exit code."""
+def _each(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    act: Callable[[str], str],
+    doing: str,
+    stop: StopSign | None = None,
+) -> None:
+    """Act on several workflows in turn, saying how each went; the first failure decides the exit code.
+
+    `doing` is what a terminal shows meanwhile. Those whose turn has not come when `stop` is asked for stay as they are.
+    """
     from .main import exit_code, sentences
 
     code = 0
-    for name in names:
+    for number, name in enumerate(names, 1):
+        if stop is not None and stop.asked:
+            click.echo(f"Error: stopped; left as they are: {', '.join(names[number - 1 :])}.", err=True)
+            code = code or 1
+            break
         try:
-            click.echo(act(name))
+            with terminal.progress(f"{doing} {name}, {number} of {len(names)} …"):
+                said = act(name)
+            click.echo(said)
         except OrchestratorError as error:
             for sentence in sentences(error):
                 click.echo(f"Error: {sentence}", err=True)

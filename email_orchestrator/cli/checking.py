@@ -10,12 +10,15 @@ import click
 
 from ..core.clean import clean_line
 from ..errors import SettingsError
-from . import common, output
+from . import common, output, terminal
 
 if TYPE_CHECKING:
     from ..checks.finding import Finding
 
 COLOURS = {"ok": "green", "warning": "yellow"}
+MARK, NAME = 8, 20
+# On a terminal narrower than this, what follows the first line begins under the name.
+NARROW = 60
 # The exit code of the worst finding: what only a person can mend counts before what may mend itself.
 CODES = {"wrong": 78, "failed": 1, "away": 75}
 
@@ -25,7 +28,7 @@ CODES = {"wrong": 78, "failed": 1, "away": 75}
 @common.as_json
 @click.pass_context
 def check(ctx: click.Context, send_test_sms: bool, json_output: bool) -> None:
-    """Try every setting and every outside system, and say how to mend what is wrong."""
+    """Try every setting and every outside system; say how to mend them."""
     from ..checks.everything import check_everything
     from ..settings import secrets_of
 
@@ -69,9 +72,15 @@ def _report(findings: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def _print(name: str, status: str, message: str, mend: str) -> None:
-    mark = click.style(f"{status:<8}", fg=COLOURS.get(status, "red"), bold=status != "ok")
+    """Print a finding; in a pipe as one line, on a terminal broken so that the names stand out."""
     end = "" if message.endswith((".", "?", "!")) or not mend else "."
-    click.echo(f"{mark}{name:<20}{message}{end} {mend}".rstrip())
+    width = terminal.columns()
+    narrow = width is not None and width < NARROW
+    beneath = " " * (MARK if narrow else MARK + NAME)
+    start = f"{status:<{MARK}}{name}  " if narrow else f"{status:<{MARK}}{name:<{NAME}}"
+    first, *more = terminal.wrap(f"{message}{end} {mend}".rstrip(), width, start, beneath)
+    mark = click.style(first[:MARK], fg=COLOURS.get(status, "red"), bold=status != "ok")
+    click.echo("\n".join((mark + first[MARK:], *more)))
 
 
 COMMANDS = (check,)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,12 +67,12 @@ def database_of(settings: Settings, *, prepared: bool = True, create: bool = Fal
     Raises SchemaMismatch when the database shall be `prepared` and is not, SettingsError when there is none.
     """
     from ..store import schema
-    from ..wiring import make_database, reach_postgres
+    from ..wiring import holds_data, make_database, reach_postgres
 
-    if not (create or settings.dsn or settings.data_dir.exists()):
-        problem = f"DB_HOST: is missing, DATABASE_URL too, and there is no embedded database in {settings.data_dir}"
-        raise SettingsError([problem])
-    with reach_postgres(settings) as dsn:
+    if not (create or settings.dsn or holds_data(settings.data_dir)):
+        problem = f"is missing, DATABASE_URL too, and there is no embedded database in {settings.data_dir.absolute()}"
+        raise SettingsError([f"DB_HOST: {problem}; `email-orchestrator init-db` makes one"])
+    with reach_postgres(settings, prepare=create and prepared) as dsn:
         database = make_database(dsn)
         try:
             if prepared:
@@ -84,17 +83,15 @@ def database_of(settings: Settings, *, prepared: bool = True, create: bool = Fal
 
 
 @contextmanager
-def desk_of(env_file: Path | None, *, reading: bool = False, create: bool = False) -> Iterator[tuple[Settings, Desk]]:
-    """Make a desk for one command; raises what `settings_of` and `database_of` do."""
+def desk_of(
+    env_file: Path | None, *, reading: bool = False, create: bool = False, stop: threading.Event | None = None
+) -> Iterator[tuple[Settings, Desk]]:
+    """Make a desk for one command, which waits for nothing once `stop` is set.
+
+    Raises what `settings_of` and `database_of` do.
+    """
     from ..wiring import make_desk
 
     settings = settings_of(env_file, reading=reading)
     with database_of(settings, create=create) as database:
-        yield settings, make_desk(settings, database)
-
-
-def terminal_width() -> int:
-    """Return how many columns a table may take: those of the terminal, or 80 in a pipe."""
-    if not sys.stdout.isatty():
-        return 80
-    return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        yield settings, make_desk(settings, database, stop=stop)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from .. import __version__
 from ..core.clean import clean_line
 from ..errors import (
+    DatabaseRefused,
     DatabaseUnavailable,
     Kind,
     NotFound,
@@ -22,7 +25,7 @@ from ..errors import (
     SettingsError,
     WrongState,
 )
-from . import acting, checking, reading, running
+from . import acting, checking, reading, running, terminal
 
 # sysexits.h gives 75 and 78 their meaning; scripts depend on all of them.
 FAILED, NOT_FOUND, WRONG_STATE, TEMPORARY, CONFIGURATION = 1, 3, 4, 75, 78
@@ -35,6 +38,7 @@ def exit_code(error: Exception) -> int:
     codes: dict[type[Exception], int] = {
         NotFound: NOT_FOUND,
         WrongState: WRONG_STATE,
+        DatabaseRefused: CONFIGURATION,
         DatabaseUnavailable: TEMPORARY,
         SettingsError: CONFIGURATION,
         SchemaMismatch: CONFIGURATION,
@@ -47,6 +51,8 @@ def sentences(error: Exception) -> list[str]:
     match error:
         case SettingsError():
             lines = list(error.problems)
+        case DatabaseRefused():
+            lines = [str(error)]
         case DatabaseUnavailable():
             lines = [f"{error}. Check DB_HOST or DATABASE_URL, or try again later."]
         case OrchestratorError():
@@ -62,13 +68,40 @@ def sentences(error: Exception) -> list[str]:
     return [clean_line(line) for line in lines]
 
 
+class Mistake(click.UsageError):
+    """A command that was written wrongly, told in one line."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print what is wrong, and where to read how it is written."""
+        command = self.ctx.command_path if self.ctx else "email-orchestrator"
+        sentence = clean_line(self.format_message()).removesuffix(".")
+        click.echo(f"Error: {sentence}. `{command} --help` shows how it is written.", file=file, err=file is None)
+
+
+@contextmanager
+def _mistakes_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        # Whoever typed no command at all is shown the help.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        raise Mistake(error.format_message(), error.ctx) from error
+
+
 class Group(click.Group):
     """A group whose commands fail with a sentence instead of a traceback."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the options that come before the command."""
+        with _mistakes_in_one_line():
+            return super().make_context(*arguments, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a failure is printed as one line, mistakes in the settings as one each."""
         try:
-            return super().invoke(ctx)
+            with _mistakes_in_one_line():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it was
@@ -81,7 +114,7 @@ class Group(click.Group):
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--env-file", type=click.Path(path_type=Path), help="Read the settings from this file instead of .env.")
-@click.option("--verbose", is_flag=True, help="Show the traceback of a failure.")
+@click.option("--verbose", is_flag=True, help="Show what is done, and where it failed.")
 @click.version_option(__version__, prog_name="email-orchestrator")
 @click.pass_context
 def main(ctx: click.Context, env_file: Path | None, verbose: bool) -> None:  # noqa: ARG001 - read by Group.invoke
@@ -89,6 +122,8 @@ def main(ctx: click.Context, env_file: Path | None, verbose: bool) -> None:  # n
 
     ID is a workflow's number (7 or #7) or the email's Message-ID.
     """
+    if terminal.wants_plain_text():
+        ctx.color = False
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that cannot show a character shows another in its place.
         sys.stdout.reconfigure(errors="replace")

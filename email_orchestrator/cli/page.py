@@ -1,66 +1,76 @@
-"""One workflow as a readable page."""
+"""One workflow, and how the service does, as pages for a person."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
 
 import click
 
 from ..core.clean import clean_text, strip_invisible
-from ..core.hours import show_time
-from ..core.models import Draft, Workflow
+from ..core.hours import show_moment
+from ..core.models import Draft, Email, Workflow
 from ..core.policy import Policy
-from ..core.states import State
+from ..core.preview import readable_text
 from ..store.workflows import Event
-from . import output
+from . import output, terminal
+
+LABEL = 13
+MARGIN = "  | "
+# On a terminal narrower than this an event takes two lines.
+WIDE_ENOUGH = 60
 
 
-def print_page(workflow: Workflow, drafts: Sequence[Draft], events: Sequence[Event], policy: Policy) -> None:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything that is shown of a workflow: `email` is None when the Email Monitor has removed it."""
+
+    workflow: Workflow
+    email: Email | None
+    drafts: Sequence[Draft]
+    events: Sequence[Event]
+    next_step: str
+
+
+def print_page(case: Case, policy: Policy) -> None:
     """Print the email, every draft with its instruction, every event with time and who, and what happens next."""
-    click.secho(f"#{workflow.id}  {output.one_line(workflow.subject) or '(no subject)'}", bold=True)
-    click.echo(f"From:        {output.one_line(workflow.sender)}")
-    click.echo(f"Message-ID:  {output.one_line(workflow.message_id)}")
-    click.echo(f"State:       {output.coloured(workflow.state)}")
-    click.echo(f"Next:        {next_step(workflow, policy)}")
-    if workflow.preview:
+    workflow, email = case.workflow, case.email
+    _print(output.one_line(workflow.subject) or "(no subject)", f"#{workflow.id}  ", bold=True)
+    name, sender = output.one_line(workflow.sender_name), output.one_line(workflow.sender)
+    _field("From", f"{name} <{sender}>" if name else sender)
+    _field("Message-ID", output.one_line(workflow.message_id))
+    if email:
+        _field("Received", show_moment(email.received_at, policy))
+    click.echo(f"{'State:':<{LABEL}}{output.coloured(workflow.state)}")
+    _field("Next", case.next_step)
+    text = readable_text(email.body_text, email.body_html) if email else workflow.preview
+    if text:
         _heading("Email")
-        click.echo(_indented(workflow.preview))
-    for draft in drafts:
-        asked = f', asked: "{output.one_line(draft.instructions)}"' if draft.instructions else ""
-        _heading(f"Draft {draft.revision} ({show_time(draft.created_at, policy)}{asked})")
-        click.echo(_indented(draft.text))
-    _heading("Events")
-    for event in events:
-        reason = f"  {output.one_line(event.reason)}" if event.reason else ""
-        click.echo(f"  {show_time(event.at, policy):<13} {event.to_state:<20} {event.actor:<6}{reason}")
+        _quote(text)
+    for draft in case.drafts:
+        _heading(f"Draft {draft.revision}, {show_moment(draft.created_at, policy)}")
+        if draft.instructions:
+            _print(output.one_line(draft.instructions), "  asked: ")
+        if draft.text:
+            _quote(draft.text)
+        else:
+            click.echo("  (its text was cleared)")
+    _heading(f"Events (times of {policy.timezone.key})")
+    for event in case.events:
+        _print_event(event, policy)
 
 
-def next_step(workflow: Workflow, policy: Policy) -> str:
-    """Say what happens to a workflow next, and when."""
-    due = workflow.next_attempt_at
-    later = f" at {show_time(due, policy)}" if due and due > workflow.updated_at else " now"
-    match workflow.state:
-        case State.PENDING | State.AI_GENERATING | State.USER_EDIT_REQUESTED:
-            step = f"a draft is written{later}"
-        case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT:
-            step = "the draft is texted to the owner"
-        case State.AWAITING_USER:
-            step = f"the owner answers{_deadlines(workflow, policy)}"
-        case State.USER_APPROVED:
-            step = f"the reply is sent{later}"
-        case State.FAILED:
-            step = f"nothing by itself; `email-orchestrator retry {workflow.id}` goes on"
-        case _:
-            return "nothing, it is finished" + (f" ({output.one_line(workflow.error)})" if workflow.error else "")
-    return step + (f" (last trouble: {output.one_line(workflow.error)})" if workflow.error else "")
+def _print_event(event: Event, policy: Policy) -> None:
+    moment, reason, width = show_moment(event.at, policy), output.one_line(event.reason or ""), terminal.columns()
+    if width is not None and width < WIDE_ENOUGH:
+        click.echo(f"  {moment}  {event.actor}")
+        _print(reason, f"    {event.to_state}  ", beneath="    ")
+    else:
+        _print(reason, f"  {moment}  {event.to_state:<19}  {event.actor:<5}  ")
 
 
-def _deadlines(workflow: Workflow, policy: Policy) -> str:
-    parts: list[tuple[str, datetime | None]] = [("reminder", workflow.remind_at), ("timeout", workflow.timeout_at)]
-    known = [f"{name} at {show_time(at, policy)}" for name, at in parts if at]
-    return f"; {', '.join(known)}" if known else ""
+def _field(label: str, value: str) -> None:
+    _print(value, f"{label + ':':<{LABEL}}")
 
 
 def _heading(text: str) -> None:
@@ -68,5 +78,14 @@ def _heading(text: str) -> None:
     click.secho(text, bold=True)
 
 
-def _indented(text: str) -> str:
-    return textwrap.indent(strip_invisible(clean_text(text)).rstrip(), "  | ", lambda _: True)
+def _quote(text: str) -> None:
+    """Print a text from outside with a margin, so that nothing in it can pass for a line of ours."""
+    for line in strip_invisible(clean_text(text)).expandtabs(4).rstrip().split("\n"):
+        _print(line, MARGIN, beneath=MARGIN)
+
+
+def _print(text: str, start: str, *, beneath: str | None = None, bold: bool = False) -> None:
+    """Print a line after its `start`; what does not fit the terminal goes `beneath` it, by default under the text."""
+    below = " " * terminal.cells_of(start) if beneath is None else beneath
+    for line in terminal.wrap(text, terminal.columns(), start, below):
+        click.secho(line, bold=bold)

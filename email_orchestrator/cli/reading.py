@@ -17,22 +17,26 @@ from . import common, output
 @click.pass_obj
 def list_command(env_file: Path | None, state: str | None, limit: int, json_output: bool) -> None:
     """List workflows, the newest first."""
-    from ..core.hours import show_time
+    from ..core.hours import show_since
     from ..store import workflows
+    from ..store.outline import outline
 
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
-        found = workflows.select(tx, "workflows", states=[state] if state else None, limit=limit)
+        # One more than is shown tells whether there are more.
+        found = workflows.select(tx, "workflows", states=[state] if state else None, limit=limit + 1)
+        now = tx.now
+    shown = found[:limit]
     if json_output:
-        output.print_json([output.workflow_json(workflow) for workflow in found])
-    elif not found:
+        output.print_json([outline(workflow) for workflow in shown])
+    elif not shown:
         click.echo(f"No workflow is in the state {state}." if state else "There are no workflows yet.")
     else:
         rows = [
-            (f"#{w.id}", str(w.state), show_time(w.updated_at, desk.policy), w.sender, w.subject or "(no subject)")
-            for w in found
+            (f"#{w.id}", w.state, show_since(w.updated_at, now, desk.policy), w.sender, w.subject or "(no subject)")
+            for w in shown
         ]
-        output.print_table(("ID", "STATE", "SINCE", "FROM", "SUBJECT"), rows, common.terminal_width(), elastic=(3, 4))
-    if len(found) == limit:
+        output.print_table(("ID", "STATE", "SINCE", "FROM", "SUBJECT"), rows, elastic=(3, 4))
+    if len(found) > limit:
         click.echo(f"Only the newest {limit} are shown; --limit shows more.", err=True)
 
 
@@ -41,10 +45,10 @@ def list_command(env_file: Path | None, state: str | None, limit: int, json_outp
 @common.as_json
 @click.pass_obj
 def show(env_file: Path | None, name: str, json_output: bool) -> None:
-    """Show one workflow: the email, every draft, every event, and what happens next."""
+    """Show one email: its text, drafts, history, and what comes next."""
     from ..errors import NotFound
-    from ..store import workflows
-    from .page import print_page
+    from ..store import emails, outline, workflows
+    from . import forecast, page
 
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
         workflow = workflows.find(tx, name)
@@ -52,33 +56,29 @@ def show(env_file: Path | None, name: str, json_output: bool) -> None:
             raise NotFound(f"There is no workflow {name}: `email-orchestrator list` shows what there is.")
         drafts = workflows.drafts(tx, workflow.id)
         events = workflows.events(tx, workflow.id)
+        email = emails.read(tx, workflow.message_id)
+        next_step = forecast.next_step(workflow, desk.policy, forecast.look_around(tx, workflow))
     if json_output:
-        page = output.workflow_json(workflow) | {
-            "preview": workflow.preview,
-            "drafts": [output.draft_json(draft) for draft in drafts],
-            "events": [output.event_json(event) for event in events],
-        }
-        output.print_json(page)
+        output.print_json(outline.page(workflow, drafts, events))
     else:
-        print_page(workflow, drafts, events, desk.policy)
+        page.print_page(page.Case(workflow, email, drafts, events, next_step), desk.policy)
 
 
 @click.command()
 @common.as_json
 @click.pass_obj
 def status(env_file: Path | None, json_output: bool) -> None:
-    """Show how many workflows are in each state, and how the service has done today."""
+    """Count what there is, and tell how the last 24 hours went."""
     from ..store import figures
+    from .summary import print_summary
 
     with common.desk_of(env_file, reading=True) as (settings, desk), desk.database.transaction() as tx:
         summary = figures.status(tx, settings.poll_lookback_hours)
+        pulse = figures.pulse(tx, settings.poll_lookback_hours, settings.timezone)
     if json_output:
         output.print_json(summary)
     else:
-        for name, value in output.flatten(summary):
-            click.echo(f"{name:<40} {value}")
-        if summary["older_emails_left_alone"]:
-            click.echo("Older emails are left alone; `email-orchestrator poll --lookback HOURS` takes them up.")
+        print_summary(summary, pulse, desk.policy)
 
 
 COMMANDS = (list_command, show, status)

@@ -34,7 +34,7 @@ def run(env_file: Path | None) -> None:
 @click.command("init-db")
 @click.pass_obj
 def init_db(env_file: Path | None) -> None:
-    """Prepare the database, or bring it up to date; as often as you like."""
+    """Prepare the database, or bring it up to date."""
     from ..store import schema
 
     settings = common.settings_of(env_file, reading=True)
@@ -50,6 +50,7 @@ def init_db(env_file: Path | None) -> None:
 def poll(env_file: Path | None, lookback: float | None) -> None:
     """Do one round of intake and work, then exit."""
     from ..wiring import make_clients
+    from ..workflow.retention import clear_old_texts
     from ..workflow.round import work_through
 
     with common.desk_of(env_file, create=True) as (settings, desk):
@@ -58,9 +59,11 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
         clients = make_clients(settings)
         try:
             done = work_through(desk, clients, lookback)
+            # Where cron runs this in place of the service, nobody else does.
+            clear_old_texts(desk, settings.retention_days)
         finally:
             clients.mailer.close()
-    click.echo(", ".join(f"{count} {name}" for name, count in done.items()) + ".")
+    click.echo(", ".join(f"{name}: {count}" for name, count in done.items()))
 
 
 @click.command()
@@ -72,7 +75,7 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
     help="Use the .eml files of this folder as the inbox.",
 )
 def demo(auto: bool, eml: Path | None) -> None:
-    """Try it all on this machine: the real daemon and database among stand-ins, with you as the phone."""
+    """Try it all without any account: you play the phone."""
     from ..demo.play import play
 
     raise SystemExit(play(auto=auto, mailbox=eml))

@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from ..errors import Kind, ServiceError
@@ -30,6 +31,15 @@ def host_and_port(url: str) -> tuple[str, int]:
     """Return the host and the port of an address of the web."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or WEB_PORTS.get(parts.scheme, 80)
+
+
+def addresses(host: str) -> list[IPv4Address | IPv6Address]:
+    """Return the addresses of a host, none when it is not known."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [ip_address(str(where[0]).partition("%")[0]) for *_, where in found]
 
 
 def certificate_end(

@@ -8,6 +8,8 @@ from .policy import Policy
 
 # What is said within this time of the owner's own text is an answer to it, not a disturbance.
 CONVERSATION = timedelta(minutes=15)
+# Further back than this, a day and a month alone could be those of the year before.
+RECENT = timedelta(days=180)
 
 
 def is_quiet(now: datetime, policy: Policy) -> bool:
@@ -34,3 +36,16 @@ def show_time(at: datetime, policy: Policy) -> str:
     """Write a moment as the owner's wall clock shows it, for example `12 Nov 14:05`."""
     local = at.astimezone(policy.timezone)
     return f"{local.day} {local:%b %H:%M}"
+
+
+def show_moment(at: datetime, policy: Policy) -> str:
+    """Write a moment of any year as the owner's wall clock shows it, for example `2025-11-12 14:05:09`."""
+    return f"{at.astimezone(policy.timezone):%Y-%m-%d %H:%M:%S}"
+
+
+def show_since(at: datetime, now: datetime, policy: Policy) -> str:
+    """Write a moment in the past as `show_time` does, and one of long ago as its date, for example `12 Nov 2024`."""
+    if now - at < RECENT:
+        return show_time(at, policy)
+    local = at.astimezone(policy.timezone)
+    return f"{local.day} {local:%b %Y}"

@@ -168,7 +168,8 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
             why = f" ({workflow.error})" if workflow.error else ""
             return f"{number} was closed on {when}{why}. Nothing was sent."
         case State.TIMEOUT:
-            return f"{number} timed out on {when}. Nothing was sent."
+            back = "" if workflow.texts_cleared_at else f' Text "again {number}" to have it back.'
+            return f"{number} timed out on {when}. Nothing was sent.{back}"
         case State.FAILED if workflow.error == OUTCOME_UNKNOWN:
             return (
                 f"Whether the reply to {number} went out on {when} is not known. Look into Sent Mail, then text "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import inbox, screen, script
@@ -14,7 +15,7 @@ from .stage import DemoFailed, Stage, set_stage
 
 HELP = (
     "You are the phone. Answer the texts: 1 sends, 2 <what to change> rewrites, 3 leaves it.\n"
-    "* Beside that: `mail` lets another email come in, `quit` ends the demo."
+    "Beside that: `mail` lets another email come in, `quit` ends the demo."
 )
 SHOWN_EVERY = 0.05
 SETTLED_AFTER = 20.0
@@ -25,7 +26,12 @@ def play(*, auto: bool, mailbox: Path | None) -> int:
 
     `auto` plays a script, `mailbox` is a folder of .eml files that come in instead of the demo's own emails.
     """
-    settings = {"MAX_AWAITING": "100000", "MAX_EMAILS_PER_POLL": "1000", "SMS_PART_GAP": "0"} if mailbox else {}
+    # A script does not mind how fast the parts of a text come.
+    settings = {"SMS_PART_GAP": "0"} if auto or mailbox else {}
+    settings |= {"MAX_AWAITING": "100000", "MAX_EMAILS_PER_POLL": "1000"} if mailbox else {}
+    # A terminal that is closed ends the demo as Ctrl-C does, so that nothing is left behind.
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     screen.say("Starting PostgreSQL, the stand-ins and the daemon ...")
     try:
         with set_stage(settings) as stage, _showing(stage, quiet=auto and mailbox is not None):
@@ -46,20 +52,21 @@ def play(*, auto: bool, mailbox: Path | None) -> int:
 def _converse(stage: Stage, *, own_emails: bool) -> int:
     """Let the person at the terminal play the phone until they have had enough."""
     delivered = 0
-    screen.say(HELP)
-    if own_emails:
-        delivered = _deliver(stage, delivered)
-    for line in sys.stdin:
-        text = line.rstrip("\n")
-        if text.strip().lower() in ("quit", "exit"):
-            break
-        if text.strip().lower() == "mail":
+    with suppress(KeyboardInterrupt):
+        screen.say(HELP)
+        if own_emails:
             delivered = _deliver(stage, delivered)
-        elif text.strip() and stage.gateway.text_from_owner(text) != 200:
-            screen.say("The daemon did not take that text.")
-    else:
-        # Piped input ends before the daemon is done with it.
-        _let_it_settle(stage)
+        for line in sys.stdin:
+            text = line.rstrip("\n")
+            if text.strip().lower() in ("quit", "exit"):
+                break
+            if text.strip().lower() == "mail":
+                delivered = _deliver(stage, delivered)
+            elif text.strip() and stage.gateway.text_from_owner(text) != 200:
+                screen.say("The daemon did not take that text.")
+        else:
+            # Piped input ends before the daemon is done with it.
+            _let_it_settle(stage)
     screen.say("That was it. README.md says how to set it up for real.")
     return 0
 

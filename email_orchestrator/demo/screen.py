@@ -48,8 +48,11 @@ def _wrapped(text: str) -> list[str]:
 
 def say(text: str) -> None:
     """Say something about the play itself."""
+    width = shutil.get_terminal_size().columns - 1
     with _one_at_a_time:
-        click.secho(f"\n* {text}", fg="yellow")
+        click.echo()
+        for line in text.splitlines():
+            click.secho(textwrap.fill(line, width, initial_indent="* ", subsequent_indent="  "), fg="yellow")
 
 
 def show_typed(text: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import requests
 
 from ..embedded import EmbeddedPostgres
+from ..embedded.process import end_with_this_process
 from ..errors import OrchestratorError
 from ..store import schema
 from ..store.connection import Database
@@ -98,6 +99,8 @@ def _daemon(folder: Path, environment: dict[str, str], log: Path) -> Iterator[in
         cwd=folder,
         env=inherited | environment,
         stdin=subprocess.DEVNULL,
+        # Killed outright, the demo must not leave a daemon behind.
+        preexec_fn=end_with_this_process(),
     )
     try:
         yield _wait_until_ready(process, log)

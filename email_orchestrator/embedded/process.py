@@ -31,7 +31,7 @@ def circumstances(account: Account, lock: int) -> dict[str, Any]:
         "env": ENVIRONMENT,
         "umask": 0o077,
         "pass_fds": (lock,),
-        "preexec_fn": _end_with_this_process(),
+        "preexec_fn": end_with_this_process(),
     }
 
 
@@ -47,7 +47,8 @@ def last_lines(text: str) -> str:
     return " / ".join(text.strip().splitlines()[-6:])
 
 
-def _end_with_this_process() -> Callable[[], None]:
+def end_with_this_process() -> Callable[[], None]:
+    """Make what `subprocess` is to call in a child (`preexec_fn`) that shall get SIGINT when this process ends."""
     # The kernel's measure is the end of the thread that started the child, not of the process. After the change of
     # user and before the program is exactly when this must be asked for: a change of user undoes it (prctl(2)).
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()

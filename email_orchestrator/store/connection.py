@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2
-import psycopg2.errors
 import psycopg2.extensions
 
-from ..errors import DatabaseUnavailable, OrchestratorError, SettingsError
+from ..errors import DatabaseUnavailable, SettingsError
 from .patience import bounded
 from .queries import prepared
+from .trouble import DataRefused, first_line, is_about_the_server, meaning_of, no_connection
 
 Row = dict[str, Any]
 
@@ -38,15 +38,6 @@ SESSION = {
 QUICK = 1.0
 # One journey to the server for both: what is decided in a transaction nearly always needs its time.
 BEGIN = "BEGIN; SELECT now()"
-BUSY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
-
-
-class DatabaseBusy(DatabaseUnavailable):
-    """Others hold what a statement needs: it was given up, and may be tried again at once."""
-
-
-class DataRefused(OrchestratorError):
-    """PostgreSQL will not take a value: the row it belongs to is at fault, not the connection."""
 
 
 class Transaction:
@@ -118,7 +109,8 @@ class Database:
         """Open a transaction on this thread's connection; commit at the end, roll back when an error leaves the block.
 
         Raises DatabaseUnavailable when the server cannot be reached or is lost on the way (a lost commit may have
-        happened: look again before repeating anything) and DataRefused when a value does not fit.
+        happened: look again before repeating anything), its subclass DatabaseRefused when it does not let us do what we
+        must, and DataRefused when a value does not fit.
         """
         transaction = self._begin()
         connection = transaction.connection
@@ -127,14 +119,14 @@ class Database:
                 yield transaction
                 transaction.commit()
         except psycopg2.Error as error:
-            meaning = self._meaning(connection, error)
-            if meaning is None:
+            self._tidy_up(connection, error)
+            if (meaning := meaning_of(error)) is None:
                 raise
             raise meaning from error
         except ValueError as error:
             self._roll_back(connection)
             if isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
-                raise DataRefused(f"The database refused a value: {_first_line(error)}") from error
+                raise DataRefused(f"The database refused a value: {first_line(error)}") from error
             raise
         except BaseException:
             self._roll_back(connection)
@@ -185,21 +177,16 @@ class Database:
                 return Transaction(connection, self._local.known)
         except psycopg2.Error as error:
             self._lose(connection, error)
-            raise DatabaseUnavailable(f"The database is not available: {_first_line(error)}") from error
+            raise DatabaseUnavailable(f"The database is not available: {first_line(error)}") from error
         except BaseException:
             self.close()
             raise
 
-    def _meaning(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> OrchestratorError | None:
-        """Tidy up after an error of the database; returns what it means, None when it is a fault of ours."""
-        if connection.closed or _is_about_the_server(error):
+    def _tidy_up(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> None:
+        if connection.closed or is_about_the_server(error):
             self._lose(connection, error)
-            away = DatabaseBusy if isinstance(error, BUSY) else DatabaseUnavailable
-            return away(f"The database is not available: {_first_line(error)}")
-        self._roll_back(connection)
-        if _is_about_the_value(error):
-            return DataRefused(f"The database refused a value: {_first_line(error)}")
-        return None
+        else:
+            self._roll_back(connection)
 
     def _kept(self) -> psycopg2.extensions.connection | None:
         """Return this thread's connection, when it has one that is not known to be lost."""
@@ -216,7 +203,7 @@ class Database:
         try:
             fresh: psycopg2.extensions.connection = psycopg2.connect(self._dsn, **session)
         except psycopg2.OperationalError as error:
-            raise DatabaseUnavailable(f"The database cannot be reached: {_first_line(error)}") from error
+            raise no_connection(error) from error
         except psycopg2.ProgrammingError:
             # libpq quotes what it cannot read, and a password may be in it.
             raise SettingsError(["DATABASE_URL: cannot be read as a PostgreSQL address"]) from None
@@ -235,22 +222,3 @@ class Database:
                 cursor.execute("ROLLBACK")
         except psycopg2.Error:
             self.close()
-
-
-def _is_about_the_server(error: psycopg2.Error) -> bool:
-    """Say whether the server or the way there is at fault; a connection that breaks under a statement has no class.
-
-    Not supported is a prepared statement whose tables have changed: a fresh connection prepares it anew.
-    """
-    of_that_kind = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.NotSupportedError)
-    return (of_that_kind and not _is_about_the_value(error)) or type(error) is psycopg2.DatabaseError
-
-
-def _is_about_the_value(error: psycopg2.Error) -> bool:
-    """Say whether a value is at fault; class 54 is a limit of the program, such as the size of an index's row."""
-    return isinstance(error, psycopg2.DataError | psycopg2.IntegrityError) or (error.pgcode or "").startswith("54")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

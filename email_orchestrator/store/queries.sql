@@ -210,6 +210,15 @@ SELECT w.*, now() AS now FROM workflow_state w WHERE w.message_id = %(message_id
 -- A workflow held until the end of the transaction, so that what is decided from it stays true.
 SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
 
+-- name: text_due
+-- The text about a workflow that goes out next, by the rules of `claim_text`.
+SELECT o.next_attempt_at,
+       NOT (o.urgent OR o.parts_sent > 0) OR o.created_at <= now() - make_interval(secs => %(fresh)s) AS waits_for_morning
+  FROM sms_outbox o
+ WHERE o.workflow_id = %(workflow_id)s AND o.status = 'queued' AND o.channel = 'sms'
+ ORDER BY o.urgent DESC, o.id
+ LIMIT 1
+
 -- name: workflows
 -- Workflows for a list: those in a state (all when none is given), newest first.
 SELECT w.*, now() AS now FROM workflow_state w
@@ -552,7 +561,8 @@ SELECT key, value FROM service_state WHERE key = ANY (%(keys)s)
 
 -- name: clear_workflow_texts
 -- Clear what was written in some workflows that finished some days ago, the longest kept first: drafts, instructions,
--- preview, and the email's body as long as its status is still ours. Events, times and counts stay.
+-- preview, the email's body as long as its status is still ours, and what a service said beside its refusal, which may
+-- quote any of it. Events, times and counts stay.
 WITH due AS (
     SELECT w.id, w.message_id FROM workflow_state w
      WHERE w.texts_cleared_at IS NULL AND w.current_state IN ('reply_sent', 'user_ignored', 'timeout', 'failed')
@@ -561,6 +571,9 @@ WITH due AS (
      ORDER BY w.created_at
      LIMIT %(limit)s
        FOR UPDATE SKIP LOCKED
+), refusals AS (
+    UPDATE workflow_event e SET reason = regexp_replace(e.reason, %(refusal)s, '\1')
+      FROM due WHERE e.workflow_id = due.id AND e.reason ~ %(refusal)s
 ), drafts AS (
     UPDATE draft d SET text = '', instructions = NULL FROM due WHERE d.workflow_id = due.id
 ), bodies AS (
@@ -568,7 +581,8 @@ WITH due AS (
       FROM due WHERE p.message_id = due.message_id AND p.status IN ('sent', 'ignored', 'timeout', 'failed')
 )
 UPDATE workflow_state w
-   SET email_body_preview = NULL, ai_reply_text = NULL, user_edit_instructions = NULL, texts_cleared_at = now()
+   SET email_body_preview = NULL, ai_reply_text = NULL, user_edit_instructions = NULL, texts_cleared_at = now(),
+       error_message = regexp_replace(w.error_message, %(refusal)s, '\1')
   FROM due WHERE w.id = due.id
 
 -- name: drop_old_outbox
@@ -583,17 +597,18 @@ DELETE FROM sms_inbox i
  USING (SELECT id FROM sms_inbox ORDER BY id LIMIT %(limit)s) oldest
  WHERE i.id = oldest.id AND i.processed_at IS NOT NULL AND i.stored_at < now() - make_interval(days => %(days)s)
 
--- name: drop_old_loops
--- Forget which senders once looked like a loop.
+-- name: drop_old_memories
+-- Forget which senders once looked like a loop, and a command that was never completed.
 DELETE FROM service_state
- WHERE starts_with(key, 'loop ') AND updated_at < now() - make_interval(days => %(days)s)
+ WHERE (starts_with(key, 'loop ') OR key = 'dialogue') AND updated_at < now() - make_interval(days => %(days)s)
 
 -- Checking ----------------------------------------------------------------------------------------------------------
 
 -- name: server
 SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version,
        current_user::text AS "user", current_database()::text AS database,
-       pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only, clock_timestamp() AS now
+       pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only,
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create, clock_timestamp() AS now
 
 -- name: missing_rights
 -- Which of the given rights on the tables and sequences that there are our user lacks.

@@ -5,22 +5,22 @@ from __future__ import annotations
 import time
 from importlib.resources import files
 
-from psycopg2.errors import InsufficientPrivilege
-
-from ..errors import DatabaseUnavailable, SchemaMismatch, SettingsError
-from .connection import Database, DatabaseBusy, Transaction
+from ..errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
+from .connection import Database, Transaction
+from .trouble import DatabaseBusy
 
 VERSION = 2
 # How long we come back to a busy database, and after what pause, in seconds.
 PATIENCE = 120.0
 PAUSE = 1.0
+TO_PREPARE = "Run `init-db` as the owner of the database: name another DB_USER for it."
 
 
 def apply(database: Database) -> int:
     """Bring the database to this program's schema, whatever it was before; returns the version it had (0: none).
 
     Other programs may be at work meanwhile. Raises SchemaMismatch when the database belongs to a newer program,
-    SettingsError when its user may not change it, DatabaseUnavailable when others hold its tables all the time.
+    DatabaseRefused when its user may not change it, DatabaseUnavailable when others hold its tables all the time.
     """
     statements = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     give_up_at = time.monotonic() + PATIENCE
@@ -42,13 +42,11 @@ def _apply(database: Database, statements: str) -> int:
             if before > VERSION:
                 raise SchemaMismatch(_newer(before))
             tx.script(statements)
-    except InsufficientPrivilege as error:
+    except DatabaseRefused as error:
         # The owner of the tables has done it, and nothing is left to do.
         if before == VERSION:
             return before
-        reason = str(error).splitlines()[0]
-        problem = f"this user may not prepare the database ({reason}); run `init-db` as the owner of the database"
-        raise SettingsError([f"DB_USER: {problem}"]) from error
+        raise DatabaseRefused(error.says, TO_PREPARE) from error
     return before
 
 

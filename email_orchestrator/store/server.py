@@ -27,13 +27,17 @@ EMAIL_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A database server: `number` is its version as PostgreSQL counts (150006 for 15.6), `now` its clock."""
+    """A database server: `number` is its version as PostgreSQL counts (150006 for 15.6), `now` its clock.
+
+    `may_create` says whether our user may make tables where it would make them.
+    """
 
     number: int
     version: str
     user: str
     database: str
     read_only: bool
+    may_create: bool
     now: datetime
 
 

@@ -45,6 +45,14 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """When a queued text is to go out; one that is no answer `waits_for_morning` in quiet hours."""
+
+    at: datetime
+    waits_for_morning: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A text of the inbox: when it was stored and the time now, both by the database's clock."""
 
@@ -52,6 +60,12 @@ class Received:
     text: InboundText
     stored_at: datetime
     now: datetime
+
+
+def due(tx: Transaction, workflow_id: int) -> Due | None:
+    """Tell when the next text about a workflow is to go out, None when there is none."""
+    row = tx.row("text_due", workflow_id=workflow_id, fresh=CONVERSATION.total_seconds())
+    return Due(row["next_attempt_at"], row["waits_for_morning"]) if row else None
 
 
 def queue(

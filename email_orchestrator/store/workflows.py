@@ -90,11 +90,13 @@ def to_workflow(row: Row) -> Workflow:
 
 
 def find(tx: Transaction, name: str) -> Workflow | None:
-    """Find a workflow by its number (`7`, `#7`) or its email's Message-ID."""
+    """Find a workflow by its number (`7`, `#7`) or its email's Message-ID, of which the `<` and `>` may be missing."""
     number = name.removeprefix("#")
     if number.isascii() and number.isdigit():
         return get(tx, int(number)) if len(number) < MAX_DIGITS else None
-    row = tx.row("workflow_by_message_id", message_id=name)
+    if name.encode("utf-8", "replace").decode() != name or "\x00" in name:
+        return None  # nothing in PostgreSQL holds what PostgreSQL does not take
+    row = tx.row("workflow_by_message_id", message_id=name) or tx.row("workflow_by_message_id", message_id=f"<{name}>")
     return to_workflow(row) if row else None
 
 

@@ -10,7 +10,7 @@ from bottle import HTTPError, HTTPResponse
 from ..core.models import Workflow
 from ..core.states import FINISHED, Actor, State
 from ..errors import NotFound, WrongState
-from ..store import figures, workflows
+from ..store import figures, outline, workflows
 from ..store.connection import Transaction
 from ..workflow import actions
 from ..workflow.desk import Desk
@@ -39,7 +39,7 @@ def list_workflows(front: Front, states: tuple[State, ...], query: Mapping[str, 
     with front.desk.database.transaction() as tx:
         found = workflows.select(tx, "workflows", states=[str(state) for state in states], limit=limit)
         total = sum(figures.counts_by_state(tx, states).values())
-    return answer({"workflows": [summary(workflow) for workflow in found], "total": total})
+    return answer({"workflows": [outline.outline(workflow) for workflow in found], "total": total})
 
 
 def show_workflow(front: Front, name: str) -> HTTPResponse:
@@ -68,49 +68,8 @@ def act(front: Front, name: str, action: Action) -> HTTPResponse:
         return answer(_page(tx, workflows.get(tx, workflow.id) or workflow))
 
 
-def summary(workflow: Workflow) -> dict[str, Any]:
-    """Return what a list tells of a workflow."""
-    return {
-        "id": workflow.id,
-        "message_id": workflow.message_id,
-        "from": workflow.sender,
-        "from_name": workflow.sender_name,
-        "subject": workflow.subject,
-        "state": str(workflow.state),
-        "revision": workflow.revision,
-        "error": workflow.error,
-        "created_at": workflow.created_at,
-        "updated_at": workflow.updated_at,
-        "next_attempt_at": workflow.next_attempt_at,
-        "sms_sent_at": workflow.sms_sent_at,
-        "timeout_at": workflow.timeout_at,
-        "reply_sent_at": workflow.reply_sent_at,
-    }
-
-
 def _page(tx: Transaction, workflow: Workflow) -> dict[str, Any]:
-    return summary(workflow) | {
-        "preview": workflow.preview,
-        "drafts": [
-            {
-                "revision": draft.revision,
-                "text": draft.text,
-                "instructions": draft.instructions,
-                "created_at": draft.created_at,
-            }
-            for draft in workflows.drafts(tx, workflow.id)
-        ],
-        "events": [
-            {
-                "from_state": event.from_state,
-                "to_state": event.to_state,
-                "at": event.at,
-                "reason": event.reason,
-                "actor": event.actor,
-            }
-            for event in workflows.events(tx, workflow.id)
-        ],
-    }
+    return outline.page(workflow, workflows.drafts(tx, workflow.id), workflows.events(tx, workflow.id))
 
 
 def _possible(name: str) -> bool:

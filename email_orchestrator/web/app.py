@@ -12,7 +12,7 @@ from bottle import Bottle, HTTPError, HTTPResponse, request
 
 from ..core.states import State
 from ..errors import DatabaseUnavailable, NotFound
-from ..store.connection import DataRefused
+from ..store.trouble import DataRefused
 from ..workflow import actions
 from . import api, webhook
 from .answers import JSON, as_json, plain_answer, reason_of, refused, too_many

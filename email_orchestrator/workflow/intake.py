@@ -14,9 +14,10 @@ from ..core.preview import make_preview
 from ..core.senders import parse_sender, why_skipped
 from ..core.states import Actor, State
 from ..store import emails, memory, workflows
-from ..store.connection import DataRefused, Transaction
+from ..store.connection import Transaction
 from ..store.emails import Taken, Taking
 from ..store.texts import Sort
+from ..store.trouble import DataRefused
 from .desk import Desk, Room, advance, tell
 from .ports import Monitor
 

@@ -41,17 +41,20 @@ def receive(desk: Desk, text: InboundText) -> Receipt:
 def fetch_missed_texts(desk: Desk, gateway: Gateway) -> int:
     """Read the gateway's history for texts that the webhook missed; returns how many there were.
 
-    The first round on a new database only marks where to begin: what came before is none of ours. Raises
-    ServiceError when the gateway is away; the next round then reads further back.
+    The first round on a new database only marks where to begin: what came before is none of ours, then and later.
+    Raises ServiceError when the gateway is away; the next round then reads further back.
     """
     with desk.database.transaction() as tx:
-        last = memory.recall(tx, memory.LAST_RECONCILE)
         now = tx.now
-    since = datetime.fromisoformat(last["at"]) - OVERLAP if last else now
+        last = memory.recall(tx, memory.LAST_RECONCILE) or dict.fromkeys(("at", "begun"), now.isoformat())
+    since = datetime.fromisoformat(last["at"]) - OVERLAP
+    begun = last.get("begun")
+    if begun is not None:
+        since = max(since, datetime.fromisoformat(begun))
     seen = [text for text in gateway.incoming(None, since) if is_owner(text.phone_number, desk.policy.phone_number)]
     with desk.database.transaction() as tx:
         missed = sum(_keep(tx, desk, text) for text in seen)
-        memory.remember(tx, memory.LAST_RECONCILE, {"at": now})
+        memory.remember(tx, memory.LAST_RECONCILE, {"at": now, "begun": begun})
     if missed:
         log.warning("%d texts of the owner had been missed and were fetched from the gateway", missed)
     return missed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ from email_orchestrator.checks.everything import check_everything
 from email_orchestrator.checks.finding import Finding, Grade
 from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 from email_orchestrator.demo.standins import GatewayStandIn, GeneratorStandIn, MailStandIn, MonitorStandIn
+from email_orchestrator.embedded import EmbeddedPostgres
 from email_orchestrator.settings import load_settings
 
 CERTIFICATE = Path(__file__).parents[1] / "support" / "loopback.pem"
@@ -192,6 +194,21 @@ TROUBLES: list[tuple[str, Callable[[House], None], str, Grade, str]] = [
     ("a newer schema", run("INSERT INTO schema_version VALUES (999)"), "Schema", Grade.WRONG, "newer"),
     ("a strange emails table", run("ALTER TABLE processed_emails DROP thread_id"), "Emails", Grade.WRONG, "thread_id"),
     ("no server", choose(DATABASE_URL="postgresql://127.0.0.1:1/x"), "Database", Grade.AWAY, "cannot be reached"),
+    (
+        "a wrong database",
+        lambda house: choose(DATABASE_URL=make_dsn(house.dsn, dbname="no_such_one"))(house),
+        *("Database", Grade.WRONG, "Look at DATABASE_URL"),
+    ),
+    (
+        "the monitor's address for the gateway",
+        lambda house: choose(SMS_GATEWAY_URL=house.monitor.url)(house),
+        *("SMS Gateway", Grade.WRONG, "calls itself 'email-monitor'"),
+    ),
+    (
+        "the gateway's address for the monitor",
+        lambda house: choose(EMAIL_MONITOR_URL=house.gateway.url)(house),
+        *("Email Monitor", Grade.WARNING, "EMAIL_MONITOR_URL"),
+    ),
     ("no time zone", choose(TIMEZONE="UTC", QUIET_HOURS="22:00-07:00"), "Time zone", Grade.WARNING, "22:00-07:00"),
     ("a made-up number", choose(YOUR_PHONE_NUMBER="+15551234567"), "Phone number", Grade.WARNING, "no network"),
     (
@@ -199,7 +216,7 @@ TROUBLES: list[tuple[str, Callable[[House], None], str, Grade, str]] = [
         choose(SMS_WEBHOOK_SIGNING_KEY="abcdefgh", SMS_WEBHOOK_ALLOW_FROM="127.0.0.0/8"),
         *("Signing key", Grade.WARNING, "32"),
     ),
-    ("a key for all", choose(SMS_WEBHOOK_SIGNING_KEY="k" * 32), "Webhook", Grade.WARNING, "unsigned forward"),
+    ("a key for all", choose(SMS_WEBHOOK_SIGNING_KEY="k" * 32), "Webhook", Grade.WARNING, "unsigned as it is"),
     ("no log folder", choose(LOG_FILE="/nowhere/at/all.log"), "Log", Grade.WRONG, "cannot be written"),
     (
         "the owner texted STOP",
@@ -228,22 +245,26 @@ def test_one_thing_amiss_is_the_one_thing_found(
     assert found.mend or "`" in found.says or "install" in found.says
 
 
-DOORS = [
+AWAY = {"SMS_GATEWAY_URL": "http://192.0.2.1"}
+KEY = {"SMS_WEBHOOK_SIGNING_KEY": "k" * 32}
+DOORS: list[tuple[dict[str, str], str]] = [
     ({}, ""),
-    ({"SMS_WEBHOOK_SIGNING_KEY": "k" * 32}, "SMS_WEBHOOK_ALLOW_FROM=127.0.0.1"),
-    ({"SMS_WEBHOOK_SIGNING_KEY": "k" * 32, "SMS_WEBHOOK_ALLOW_FROM": "127.0.0.0/8"}, ""),
-    ({"SMS_GATEWAY_URL": "http://192.0.2.1"}, "HOST=0.0.0.0"),
-    ({"SMS_GATEWAY_URL": "http://192.0.2.1", "HOST": "192.0.2.2"}, "SMS_WEBHOOK_ALLOW_FROM"),
-    ({"SMS_GATEWAY_URL": "http://192.0.2.1", "HOST": "192.0.2.2", "SMS_WEBHOOK_ALLOW_FROM": "192.0.2.1"}, ""),
+    (KEY, "SMS_WEBHOOK_ALLOW_FROM=127.0.0.1"),
+    (KEY | {"SMS_WEBHOOK_ALLOW_FROM": "127.0.0.0/8"}, ""),
+    (AWAY, "HOST=0.0.0.0"),
+    (AWAY | {"HOST": "192.0.2.2"}, "SMS_WEBHOOK_ALLOW_FROM=its address"),
+    (AWAY | {"HOST": "192.0.2.2", "SMS_WEBHOOK_ALLOW_FROM": "192.0.2.3"}, "SMS_WEBHOOK_ALLOW_FROM=its address"),
+    (AWAY | KEY | {"HOST": "192.0.2.2"}, "SMS_WEBHOOK_ALLOW_FROM=its address"),
+    (AWAY | {"HOST": "192.0.2.2", "SMS_WEBHOOK_ALLOW_FROM": "192.0.2.0/24"}, ""),
 ]
 
 
 @pytest.mark.parametrize(("settings", "mend"), DOORS)
 def test_a_door_that_the_gateway_cannot_pass_is_pointed_out(settings: dict[str, str], mend: str) -> None:
     required = {"EMAIL_ADDRESS": "me@example.com", "EMAIL_PASSWORD": SECRET, "YOUR_PHONE_NUMBER": PHONE, "PORT": "0"}
-    doors = [one for one in webhook.look(load_settings(environ=required | settings)) if one.name == "Webhook"]
-    assert len(doors) == bool(mend)
-    assert all(mend in door.mend and door.grade is Grade.WARNING for door in doors)
+    (door,) = [one for one in webhook.look(load_settings(environ=required | settings)) if one.name == "Webhook"]
+    assert door.grade is (Grade.WARNING if mend else Grade.OK)
+    assert mend in door.mend
 
 
 def test_rights_that_are_missing_are_named(house: House) -> None:
@@ -295,6 +316,35 @@ def test_without_a_server_the_embedded_database_is_announced_and_not_made(house:
     assert not (tmp_path / "kept").exists()
 
 
+def test_a_look_at_the_embedded_database_changes_nothing_in_it(house: House, server_folder: Path) -> None:
+    house.settings |= {"DATABASE_URL": "", "DATA_DIR": str(server_folder / "kept")}
+    with EmbeddedPostgres(server_folder / "kept", durable=False):
+        pass
+    assert house.find("Schema").grade is Grade.WRONG
+    with EmbeddedPostgres(server_folder / "kept", durable=False) as dsn, closing(psycopg2.connect(dsn)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("free", "grade"), [(299, Grade.WARNING), (29, Grade.FAILED), (301, Grade.OK)])
+def test_little_room_on_the_disk_is_pointed_out(
+    house: House, monkeypatch: pytest.MonkeyPatch, free: int, grade: Grade
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=free * 2**20)
+    monkeypatch.setattr("email_orchestrator.checks.machine.shutil.disk_usage", lambda _: usage)
+    found = house.find("Disk")
+    assert found.grade is grade
+    assert found.says.startswith(f"{free} MB free at ")
+
+
+def test_a_clock_that_is_apart_from_the_databases_is_pointed_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("email_orchestrator.checks.database.CLOCK_TOLERANCE", timedelta(seconds=-1))
+    found = house.find("Clock")
+    assert found.grade is Grade.WARNING
+    assert "NTP" in found.mend
+
+
 def test_a_settings_file_with_secrets_that_all_may_read_is_pointed_out(house: House, tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(f"EMAIL_PASSWORD={SECRET}\n")
@@ -304,6 +354,20 @@ def test_a_settings_file_with_secrets_that_all_may_read_is_pointed_out(house: Ho
     (found,) = house.amiss()
     assert (found.name, found.grade) == ("Secrets", Grade.WARNING)
     assert "chmod o=" in found.mend
+
+
+def test_a_name_that_is_nearly_a_settings_is_pointed_out(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("# POLL_INTERVALS=9\nSMS_FORMATT=condensed\nexport OTHER_PROGRAM=1\nHOSTS=x\n")
+    (found,) = house.amiss()
+    assert (found.name, found.grade) == ("Settings", Grade.WARNING)
+    assert found.says.startswith("SMS_FORMATT is set")
+    assert "SMS_FORMAT " in found.mend
+    (tmp_path / ".env").unlink()
+    monkeypatch.setenv("USER_RESPONSE_TIMEOUTS", "9")
+    (found,) = house.amiss()
+    assert found.says.startswith("USER_RESPONSE_TIMEOUTS is set")
 
 
 @contextmanager
@@ -349,6 +413,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told(house: House, monkeypatch
         finding = house.find("Certificate")
     assert finding.grade is Grade.WARNING
     assert "not valid" in finding.says
+    assert "127.0.0.1" in finding.mend
 
 
 def test_the_command_prints_a_line_for_each_and_exits_0(house: House) -> None:

@@ -320,6 +320,39 @@ def test_what_the_state_does_not_allow_is_refused_with_what_happened(
     assert (belt.state(1), mail.mails) == (before, [])
 
 
+# What each command may do, by the table of transitions; everywhere else it is refused.
+ALLOWED: dict[str, set[State]] = {
+    "approve 1": {State.AWAITING_USER},
+    "edit 1 shorter": {State.AWAITING_USER},
+    "timeout 1": {State.AWAITING_USER},
+    "undo 1": {State.USER_APPROVED},
+    "retry 1": {State.FAILED},
+    "ignore 1": set(State) - {State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT},
+}
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_in_every_state_each_command_works_or_says_what_happened_instead(
+    belt: Belt, shell: Shell, mail: MailStandIn, state: State
+) -> None:
+    belt.offered()
+    for command, states in ALLOWED.items():
+        if state in states:
+            continue
+        belt.sql("UPDATE workflow_state SET current_state = %s, previous_state = 'awaiting_user'", str(state))
+        result = shell.run(*command.split())
+        assert (result.exit_code, result.stdout) == (4, ""), command
+        [line] = result.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert "#1" in line
+        assert belt.state(1) is state
+    for command, states in ALLOWED.items():
+        if state in states:
+            belt.sql("UPDATE workflow_state SET current_state = %s, previous_state = 'awaiting_user'", str(state))
+            assert shell.run(*command.split()).exit_code == 0, command
+            assert belt.state(1) is not state
+
+
 def test_what_there_is_not_is_not_found(shell: Shell) -> None:
     for command in ("approve 9", "edit 9 x", "ignore 9", "retry 9", "timeout 9", "undo 9"):
         result = shell.run(*command.split())

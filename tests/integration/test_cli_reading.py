@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -16,8 +16,12 @@ import pytest
 from psycopg2.extensions import connection, make_dsn
 from shell import ACCOUNT, Shell
 
-from email_orchestrator.cli.output import cells_of, fit
+from email_orchestrator.cli import summary
 from email_orchestrator.core.states import State
+from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.store import memory
+from email_orchestrator.workflow import retention
+from email_orchestrator.workflow.pausing import UNTIL_A_PERSON_ACTS
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -67,8 +71,8 @@ def test_a_list_that_was_cut_says_so_beside_it(belt: Belt, shell: Shell) -> None
     result = shell.run("list", "--limit", "2")
     assert result.stderr == "Only the newest 2 are shown; --limit shows more.\n"
     assert result.stdout.count("#") == 2
-    assert shell.run("list", "--limit", "4").stderr == ""
-    assert [one["id"] for one in shell.json("list", "--limit", "4")] == [3, 2, 1]
+    assert shell.run("list", "--limit", "3").stderr == ""
+    assert [one["id"] for one in shell.json("list", "--limit", "3")] == [3, 2, 1]
 
 
 def test_lists_json_has_what_a_script_needs(belt: Belt, shell: Shell) -> None:
@@ -78,6 +82,7 @@ def test_lists_json_has_what_a_script_needs(belt: Belt, shell: Shell) -> None:
         "id": workflow.id,
         "message_id": workflow.message_id,
         "from": "john@example.com",
+        "from_name": "",
         "subject": 'Ümläute "and" 日本',
         "state": "awaiting_user",
         "revision": 1,
@@ -85,79 +90,32 @@ def test_lists_json_has_what_a_script_needs(belt: Belt, shell: Shell) -> None:
         "created_at": workflow.created_at.isoformat(),
         "updated_at": workflow.updated_at.isoformat(),
         "next_attempt_at": None,
+        "sms_sent_at": workflow.sms_sent_at and workflow.sms_sent_at.isoformat(),
+        "timeout_at": workflow.timeout_at and workflow.timeout_at.isoformat(),
         "reply_sent_at": None,
     }
 
 
-SUBJECTS = {
-    "long": "A very long subject " * 40,
-    "wide": "日本語の件名" * 30,
-    "emoji": "🎉🧑‍💻❤️🇦🇹👍🏽" * 20,
-    "new emoji": "\U0001fae8\U0001fada" * 40,
-    "combining": "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘" * 30,
-    "controls": "a\x1b[2Jb\x07\x08\x7f\x9b31mc\r\nd\te" * 9,
-    "right to left": "\u202eevil\u2066 \u200f" * 30,
-    "empty": "",
-}
+@pytest.mark.parametrize(("state", "due"), [("failed", False), ("awaiting_user", False), ("ai_generating", True)])
+def test_nothing_is_due_where_no_machine_goes_on(belt: Belt, shell: Shell, state: str, due: bool) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET next_attempt_at = now(), current_state = %s", state)
+    assert (shell.json("list")[0]["next_attempt_at"] is not None) == due
 
 
-def width(line: str) -> int:
-    """Count terminal cells in a way of the test's own: every emoji and ideograph two, and no mark any."""
-    marks = ("Mn", "Me", "Cf")
-    wide = [unicodedata.east_asian_width(c) in "WF" or "\U0001f300" <= c <= "\U0001ffff" or c == "❤" for c in line]
-    return sum(2 if two else unicodedata.category(c) not in marks for c, two in zip(line, wide, strict=True))
-
-
-@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
-def test_a_table_fits_eighty_columns_of_a_pipe_whatever_is_in_it(belt: Belt, shell: Shell, subject: str) -> None:
-    senders = ("j@x.org", "a" * 60 + "@" + "long.example" * 12 + ".org", "jürgen@bücher.example")
-    for sender in senders:
-        belt.email(sender=sender, subject=subject)
-    belt.poll()
-    belt.sql("UPDATE workflow_state SET email_subject = %s, current_state = 'user_edit_requested'", subject)
-    # The long sender is shown alone, too: it must not take the others' room.
-    for command in (("list",), ("list", "--limit", "1")):
-        heading, *rows = shell.run(*command).stdout.splitlines()
-        assert width(heading) <= 80
-        for row, sender in zip(rows, reversed(senders), strict=False):
-            assert width(row) <= 80
-            assert all(one.isprintable() or unicodedata.category(one) in ("Cf", "Cn") for one in row)
-            assert not set(row) & set("\u202e\u2066\u200f")
-            assert "user_edit_requested" in row
-            assert sender[:4] in row
-
-
-@pytest.mark.parametrize(
-    ("text", "cells"),
-    [
-        ("abc", 3),
-        ("日本", 4),
-        ("é", 1),
-        ("e\u0301", 1),
-        ("❤", 1),
-        ("❤\ufe0f", 2),
-        ("🎉", 2),
-        ("🧑\u200d💻", 4),
-        ("", 0),
-    ],
-)
-def test_a_text_takes_as_many_cells_as_a_terminal_gives_it(text: str, cells: int) -> None:
-    assert cells_of(text) == cells
-
-
-@pytest.mark.parametrize(
-    ("text", "cells", "shown"),
-    [("abc", 5, "abc  "), ("abcdef", 4, "abc…"), ("日本語", 4, "日… "), ("日本語", 6, "日本語"), ("abc", 3, "abc")],
-)
-def test_a_text_is_cut_or_filled_to_its_cells(text: str, cells: int, shown: str) -> None:
-    assert fit(text, cells) == shown
-    assert cells_of(shown) == cells
+def test_a_list_tells_the_time_of_what_is_new_and_the_year_of_what_is_old(belt: Belt, shell: Shell) -> None:
+    for _ in range(2):
+        belt.offered()
+    belt.sql("UPDATE workflow_state SET updated_at = '2019-11-02 07:08Z' WHERE id = 1")
+    _, new, old = shell.run("list").stdout.splitlines()
+    assert "  2 Nov 2019 " in old
+    assert re.search(r" \d\d:\d\d ", new)
 
 
 # show -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["1", "#1", "<m1@example.com>"])
+@pytest.mark.parametrize("name", ["1", "#1", "<m1@example.com>", "m1@example.com"])
 def test_show_finds_a_workflow_by_number_and_by_message_id(belt: Belt, shell: Shell, name: str) -> None:
     belt.offered()
     assert shell.run("show", name).stdout.startswith("#1  Meeting\n")
@@ -165,10 +123,11 @@ def test_show_finds_a_workflow_by_number_and_by_message_id(belt: Belt, shell: Sh
 
 def test_what_there_is_not_is_not_found(belt: Belt, shell: Shell) -> None:
     belt.offered()
-    for name in ("2", "#2", "0", "99999999999999999999", "<other@example.com>", "x", "#", "1x"):
+    for name in ("2", "#2", "0", "99999999999999999999", "<other@example.com>", "x", "#", "1x", "m1@example", "\udcff"):
         result = shell.run("show", name)
         assert (result.exit_code, result.stdout) == (3, "")
-        expected = f"Error: There is no workflow {name}: `email-orchestrator list` shows what there is.\n"
+        shown = name.replace("\udcff", "\ufffd")  # a byte that is no UTF-8, as Python hands it on
+        expected = f"Error: There is no workflow {shown}: `email-orchestrator list` shows what there is.\n"
         assert result.stderr == expected
 
 
@@ -185,13 +144,45 @@ def test_show_tells_the_email_every_draft_every_event_and_what_comes_next(belt: 
         "Next:        the owner answers; reminder at ",
         "  | Shall we have lunch?",
         "  | The first draft.",
-        'asked: "Say YES but on Monday"',
+        "  asked: Say YES but on Monday\n",
         "  | The second draft.",
     ):
         assert told in page
-    events = page.partition("Events\n")[2].splitlines()
-    assert [line.split()[3] for line in events] == belt.events(1)
-    assert events[6].split()[4] == "sms"
+    events = page.partition("Events (times of UTC)\n")[2].splitlines()
+    assert [line.split()[2] for line in events] == belt.events(1)
+    assert events[6].split()[3] == "sms"
+    assert datetime.fromisoformat(" ".join(events[0].split()[:2])).year == datetime.now(UTC).year
+
+
+def test_show_gives_the_whole_email_where_a_text_gives_its_beginning(belt: Belt, shell: Shell) -> None:
+    belt.offered(
+        sender='"Ann Lee" <ann@example.com>', body="\n\n".join(f"Paragraph {n}. " + "x " * 50 for n in range(20))
+    )
+    page = shell.run("show", "1").stdout
+    assert "From:        Ann Lee <ann@example.com>\n" in page
+    assert "  | Paragraph 19. x x" in page
+    belt.sql("DELETE FROM draft")
+    belt.sql("ALTER TABLE workflow_state DROP CONSTRAINT workflow_state_message_id_fkey; DELETE FROM processed_emails")
+    page = shell.run("show", "1").stdout
+    assert "  | Paragraph 0. x x" in page
+    assert "Received:" not in page
+
+
+def test_show_says_of_what_was_cleared_that_it_was(belt: Belt, shell: Shell) -> None:
+    belt.offered()
+    belt.answer("2 shorter")
+    belt.sql("UPDATE workflow_state SET current_state = 'timeout', created_at = 'epoch', updated_at = 'epoch'")
+    belt.sql("UPDATE processed_emails SET status = 'timeout'")
+    retention.clear_old_texts(belt.desk, 90)
+    page = shell.run("show", "1").stdout
+    assert "Next:        nothing; its texts were cleared 20" in page
+    assert page.count("(its text was cleared)") == 2
+    assert "shorter" not in page
+    assert "Email\n" not in page
+    for command in ("approve 1", "edit 1 x", "retry 1", "undo 1"):
+        refused = shell.run(*command.split(), **ACCOUNT)
+        assert refused.exit_code == 4
+        assert "again #1" not in refused.stderr
 
 
 def test_shows_json_has_the_drafts_and_the_events(belt: Belt, shell: Shell) -> None:
@@ -204,32 +195,92 @@ def test_shows_json_has_the_drafts_and_the_events(belt: Belt, shell: Shell) -> N
     assert (page["id"], page["state"], page["preview"]) == (1, "awaiting_user", "Hello")
 
 
+LATER = "'2040-05-06 07:08Z'"
+IN_MAY = "at 2040-05-06 07:08:00"
+
+
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("changes", "told"),
     [
-        ("UPDATE workflow_state SET current_state = 'pending', next_attempt_at = NULL", "a draft is written now"),
+        ("current_state = 'pending'", "a draft is written now"),
+        ("current_state = 'pending', next_attempt_at = now() - interval '1 h'", "a draft is written now"),
+        ("current_state = 'ai_generating', claimed_by = 'x'", "a draft is being written"),
         (
-            "UPDATE workflow_state SET current_state = 'ai_generating', next_attempt_at = '2040-05-06 07:08Z',"
-            " error_message = 'AI: busy'",
-            "a draft is written at 6 May 07:08 (last trouble: AI: busy)",
+            f"current_state = 'ai_generating', next_attempt_at = {LATER}, error_message = 'AI: busy'",
+            f"a draft is written {IN_MAY} (last trouble: AI: busy)",
         ),
-        ("UPDATE workflow_state SET current_state = 'sms_sending'", "the draft is texted to the owner"),
-        ("UPDATE workflow_state SET current_state = 'user_approved'", "the reply is sent now"),
+        ("current_state = 'sms_sending'", "the draft is texted to the owner"),
+        (f"remind_at = now(), timeout_at = {LATER}", f"the owner answers; reminder now, timeout {IN_MAY}"),
+        ("current_state = 'user_approved'", "the reply is sent now; `email-orchestrator undo 1` takes it back"),
         (
-            "UPDATE workflow_state SET current_state = 'failed', error_message = 'broken'",
-            "nothing by itself; `email-orchestrator retry 1` goes on (last trouble: broken)",
+            f"current_state = 'user_approved', next_attempt_at = {LATER}",
+            f"the reply is sent {IN_MAY}; `email-orchestrator undo 1` takes it back",
         ),
         (
-            "UPDATE workflow_state SET current_state = 'user_ignored', error_message = 'superseded by #2'",
+            "current_state = 'user_approved', send_started_at = now(), claimed_by = 'x'",
+            "the reply is being handed to the mail server",
+        ),
+        (
+            "current_state = 'user_approved', send_started_at = now(), error_message = 'outcome unknown'",
+            "Sent Mail is looked into, for the reply may be out (last trouble: outcome unknown)",
+        ),
+        (
+            "current_state = 'failed', error_message = 'broken'",
+            "nothing by itself; `email-orchestrator retry 1` goes on, `ignore 1` gives it up (last trouble: broken)",
+        ),
+        (
+            "current_state = 'failed', error_message = 'outcome unknown'",
+            "nothing by itself: the reply may be out, look into Sent Mail; `email-orchestrator retry 1` sends it again "
+            "with the same Message-ID, `ignore 1` closes it",
+        ),
+        ("current_state = 'timeout'", 'nothing, unless the owner texts "again #1" to have the draft back'),
+        (
+            "current_state = 'user_ignored', error_message = 'superseded by #2'",
             "nothing, it is finished (superseded by #2)",
         ),
-        ("UPDATE workflow_state SET current_state = 'reply_sent'", "nothing, it is finished"),
+        ("current_state = 'reply_sent'", "nothing, it is finished"),
     ],
 )
-def test_show_says_what_happens_next(belt: Belt, shell: Shell, after: str, told: str) -> None:
+def test_show_says_what_happens_next_and_when(belt: Belt, shell: Shell, changes: str, told: str) -> None:
     belt.offered()
-    belt.sql(after)
+    belt.sql(f"UPDATE workflow_state SET {changes}")
     assert f"Next:        {told}\n" in shell.run("show", "1").stdout
+
+
+def test_show_says_what_a_new_email_waits_for(belt: Belt, shell: Shell) -> None:
+    belt.offered()
+    belt.email()
+    belt.poll()
+    told = "Next:        a draft is written once fewer than 1 others are under way or wait for the owner\n"
+    assert told in shell.run("show", "2", MAX_AWAITING="1").stdout
+    assert "Next:        a draft is written now\n" in shell.run("show", "2", MAX_AWAITING="2").stdout
+
+
+def test_show_says_when_a_text_is_tried_again_and_that_it_waits_for_the_morning(belt: Belt, shell: Shell) -> None:
+    belt.gateway.failures.append(ServiceError("SMS Gateway", "busy", Kind.TRANSIENT))
+    belt.email()
+    belt.poll()
+    belt.work()
+    belt.sql(f"UPDATE sms_outbox SET next_attempt_at = {LATER}")
+    assert f"Next:        the draft is texted to the owner {IN_MAY}\n" in shell.run("show", "1").stdout
+    hour = datetime.now(UTC).hour
+    quiet = {"QUIET_HOURS": f"{hour:02}:00-{(hour + 2) % 24:02}:00"}
+    told = f"Next:        the draft is texted to the owner when the quiet hours are over, at {(hour + 2) % 24:02}:00\n"
+    assert told in shell.run("show", "1", **quiet).stdout
+    belt.sql("UPDATE sms_outbox SET urgent = true")
+    assert f"texted to the owner {IN_MAY}\n" in shell.run("show", "1", **quiet).stdout
+
+
+def test_show_says_until_when_all_replies_rest(belt: Belt, shell: Shell) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET current_state = 'user_approved'")
+    with belt.database.transaction() as tx:
+        soon = tx.now + timedelta(hours=1)
+        memory.remember(tx, memory.MAIL_PAUSE, {"until": soon, "message": "454 busy"})
+    assert f"the reply is sent at {soon:%Y-%m-%d %H:%M:%S}; " in shell.run("show", "1").stdout
+    with belt.database.transaction() as tx:
+        memory.remember(tx, memory.MAIL_PAUSE, {"until": UNTIL_A_PERSON_ACTS, "message": "535 no"})
+    assert "the reply is sent once the mail account lets us in (535 no)\n" in shell.run("show", "1").stdout
 
 
 def test_a_terminal_is_shown_nothing_that_it_would_obey(belt: Belt, shell: Shell) -> None:
@@ -271,8 +322,9 @@ def test_whoever_may_only_look_can_look(belt: Belt, shell: Shell, onlooker: str)
     for command in (["list"], ["show", "1"], ["status"]):
         assert shell.run(*command, DATABASE_URL=onlooker).exit_code == 0
     refused = shell.run("ignore", "1", DATABASE_URL=onlooker, **ACCOUNT)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 78
     assert "permission denied" in refused.stderr
+    assert "grant what `email-orchestrator check` names" in refused.stderr
 
 
 # status -----------------------------------------------------------------------------------------------------------
@@ -281,15 +333,61 @@ def test_whoever_may_only_look_can_look(belt: Belt, shell: Shell, onlooker: str)
 def test_status_counts_what_there_is_and_what_was_left_alone(belt: Belt, shell: Shell) -> None:
     belt.offered()
     belt.email(received_at=datetime.now(UTC) - timedelta(days=3))
-    summary = shell.json("status")
-    assert set(summary["counts"]) == {str(state) for state in State}
-    assert {state: count for state, count in summary["counts"].items() if count} == {"awaiting_user": 1}
-    assert summary["older_emails_left_alone"] == 1
-    assert datetime.fromisoformat(summary["last_poll"]).tzinfo is not None
-    *figures, hint = shell.run("status").stdout.splitlines()
-    lines = dict(line.split(None, 1) for line in figures)
-    assert (lines["counts.awaiting_user"], lines["older_emails_left_alone"]) == ("1", "1")
-    assert "poll --lookback HOURS" in hint
+    told = shell.json("status")
+    assert set(told["counts"]) == {str(state) for state in State}
+    assert {state: count for state, count in told["counts"].items() if count} == {"awaiting_user": 1}
+    assert told["older_emails_left_alone"] == 1
+    assert datetime.fromisoformat(told["last_poll"]).tzinfo is not None
+    lines = dict(re.split(r" {2,}", line) for line in shell.run("status").stdout.splitlines())
+    assert lines["Workflows"] == "1 awaiting_user"
+    assert lines["Older emails"] == "1 left alone; `email-orchestrator poll --lookback HOURS` takes them up"
+    assert lines["Last poll"].startswith(f"{datetime.now(UTC):%Y-%m-%d} ")
+    assert lines["Last 24 hours"] == "emails taken in: 1"
+    assert lines["Email to text"].startswith("1, mean ")
+    assert (lines["Text to answer"], lines["Answers"], lines["Failures"]) == ("none", "none", "none")
+
+
+def test_status_tells_the_answers_and_their_shares_and_what_is_amiss(belt: Belt, shell: Shell) -> None:
+    for answer in ("1", "3", "3"):
+        belt.answer(f"{answer} #{belt.offered().id}")
+    belt.sql("UPDATE workflow_event SET at = at - interval '26 min 40 s' WHERE to_state = 'awaiting_user'")
+    belt.sql(
+        "UPDATE workflow_event SET from_state = 'user_approved', to_state = 'failed' WHERE to_state = 'reply_sent'"
+    )
+    with belt.database.transaction() as tx:
+        memory.remember(tx, memory.TEXTING_BLOCKED, {"word": "STOP", "at": tx.now})
+        memory.remember(tx, memory.MAIL_PAUSE, {"until": UNTIL_A_PERSON_ACTS, "trouble": "credentials"})
+    lines = dict(re.split(r" {2,}", line) for line in shell.run("status").stdout.splitlines())
+    assert lines["Answers"] == "1 approve (33%), 2 ignore (67%)"
+    assert lines["Failures"] == "1 replying"
+    assert lines["Text to answer"].startswith("3, mean 26 min 4")
+    assert lines["Replies"] == "paused (credentials) until somebody acts"
+    assert lines["Texting"].startswith("perhaps blocked by the carrier")
+
+
+def test_every_field_of_every_json_is_documented(belt: Belt, shell: Shell) -> None:
+    belt.offered()
+    belt.answer("2 shorter")
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    scripts = page.partition("## In scripts")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", scripts, re.MULTILINE))
+    one, listed, status = shell.json("show", "1"), shell.json("list")[0], shell.json("status")
+    check = json.loads(shell.run("check", "--json", **ACCOUNT).stdout)
+    fields = {
+        "list": {*listed},
+        "show": {*one, *one["drafts"][0], *one["events"][0]} - {*listed},
+        "status": {*status, *status["email_to_text"], *status["answers"], *status["failures_by_stage"]},
+        "check": {*check, *check["checks"][0]},
+    }
+    for command, names in fields.items():
+        assert names <= set(re.findall(r"`(\w+)`", rows[command])), command
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (90_000, "25 h 0 min")]
+)
+def test_a_duration_is_told_in_the_units_that_matter(seconds: float, told: str) -> None:
+    assert summary.duration(seconds) == told
 
 
 def test_status_works_before_anything_happened(shell: Shell) -> None:

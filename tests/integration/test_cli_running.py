@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import secrets
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
+from house import wait_until
 from psycopg2.extensions import connection, make_dsn
 from shell import ACCOUNT, NOWHERE, Shell
 
 from email_orchestrator.core.states import State
 from email_orchestrator.demo.standins import GatewayStandIn, GeneratorStandIn, MailStandIn, MonitorStandIn
+from email_orchestrator.embedded import find_running
 from email_orchestrator.store import schema
 
 if TYPE_CHECKING:
@@ -93,12 +100,12 @@ def test_a_poll_takes_emails_in_and_does_all_the_work_that_is_due(belt: Belt, sh
     belt.email(subject="Lunch?")
     result = shell.run("poll")
     assert (result.exit_code, result.stderr) == (0, "")
-    done = "1 emails taken, 0 texts answered, 1 drafts written, 1 texts sent, 0 replies sent.\n"
+    done = "emails taken: 1, texts answered: 0, drafts written: 1, texts sent: 1, replies sent: 0\n"
     assert result.stdout == done
     assert belt.state(1) is State.AWAITING_USER
     assert 'about "Lunch?"' in outside.gateway.sent[-1].message
     belt.text("1")
-    assert "1 texts answered, 0 drafts written, 1 texts sent, 1 replies sent" in shell.run("poll").stdout
+    assert "texts answered: 1, drafts written: 0, texts sent: 1, replies sent: 1" in shell.run("poll").stdout
     assert len(outside.mail.mails) == 1
 
 
@@ -106,8 +113,8 @@ def test_a_poll_leaves_old_email_alone_unless_it_is_told_to_reach_back(
     belt: Belt, shell: Shell, outside: Outside
 ) -> None:
     belt.email(received_at=datetime.now(UTC) - timedelta(hours=60))
-    assert shell.run("poll").stdout.startswith("0 emails taken")
-    assert shell.run("poll", "--lookback", "61").stdout.startswith("1 emails taken")
+    assert shell.run("poll").stdout.startswith("emails taken: 0")
+    assert shell.run("poll", "--lookback", "61").stdout.startswith("emails taken: 1")
     assert outside.gateway.sent
 
 
@@ -127,7 +134,7 @@ def test_without_the_email_monitor_a_poll_does_the_rest_and_fails_for_now(
 def test_a_poll_of_the_database_needs_no_email_monitor(belt: Belt, shell: Shell, outside: Outside) -> None:
     belt.email()
     result = shell.run("poll", EMAIL_SOURCE="database", EMAIL_MONITOR_URL=NOWHERE)
-    assert (result.exit_code, result.stdout[:14]) == (0, "1 emails taken")
+    assert (result.exit_code, result.stdout[:15]) == (0, "emails taken: 1")
     assert outside.gateway.sent
 
 
@@ -138,6 +145,17 @@ def test_trouble_with_another_service_is_told_beside_the_summary(belt: Belt, she
     assert result.exit_code == 0
     assert "WARNING workflow 1: AI Reply Generator: no connection to " in result.stderr
     assert belt.state(1) is State.AI_GENERATING
+
+
+@pytest.mark.usefixtures("outside")
+def test_polls_by_cron_clear_old_texts_as_the_service_does(belt: Belt, shell: Shell) -> None:
+    belt.offered(body="the kingfisher")
+    belt.answer("3")
+    belt.sql("UPDATE workflow_state SET created_at = now() - interval '20 d', updated_at = now() - interval '20 d'")
+    assert shell.run("poll").exit_code == 0
+    assert "kingfisher" in str(belt.sql("SELECT body_text FROM processed_emails"))
+    assert shell.run("poll", RETENTION_DAYS="14").exit_code == 0
+    assert belt.sql("SELECT body_text FROM processed_emails") == [(None,)]
 
 
 @pytest.mark.usefixtures("outside")
@@ -203,6 +221,43 @@ def test_a_database_of_a_newer_program_is_left_alone(belt: Belt, shell: Shell) -
         assert "install the newer program again" in result.stderr
 
 
+# The embedded database --------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_database_serves_a_shell_alone_and_beside_the_service(server_folder: Path, tmp_path: Path) -> None:
+    kept, log = server_folder / "kept", tmp_path / "eo.log"
+    with GatewayStandIn(owner=ACCOUNT["YOUR_PHONE_NUMBER"]) as gateway:
+        shell = Shell(
+            tmp_path,
+            DATA_DIR=str(kept),
+            EMAIL_SOURCE="database",
+            POLL_INTERVAL="1",
+            SMS_GATEWAY_URL=gateway.url,
+            AI_REPLY_GENERATOR_URL=NOWHERE,
+            PORT="0",
+            **ACCOUNT,
+        )
+        outputs = [shell.run("init-db").stdout for _ in range(2)]
+        assert outputs[0] == f"The database is prepared (schema version {schema.VERSION}).\n"
+        assert outputs[1] == f"The database was prepared already (schema version {schema.VERSION}).\n"
+        assert shell.run("list").stdout == "There are no workflows yet.\n"
+        service = shell.process("run", LOG_FILE=str(log))
+        try:
+            assert wait_until(lambda: log.exists() and " ready on " in log.read_text())
+            with closing(psycopg2.connect(find_running(kept) or "")) as monitor, monitor:
+                monitor.cursor().execute(
+                    "INSERT INTO processed_emails (message_id, from_address, subject, body_text, received_at)"
+                    " VALUES ('<e1@example.com>', 'ann@example.com', 'Hi', 'Hello', now())"
+                )
+            assert wait_until(lambda: "ann@example.com" in shell.run("list").stdout, every=0.2)
+            assert shell.run("ignore", "1").exit_code == 0
+        finally:
+            service.terminate()
+            service.communicate(timeout=20)
+        assert service.returncode == 0
+        assert "user_ignored" in shell.run("show", "1").stdout
+
+
 # Trouble ----------------------------------------------------------------------------------------------------------
 
 
@@ -249,10 +304,45 @@ def test_acting_needs_the_account_and_the_phone(tmp_path: Path, away: str, comma
 
 @pytest.mark.parametrize("command", [("list",), ("status",), ("ignore", "1")], ids=" ".join)
 def test_a_look_creates_no_database_where_there_is_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+    # A folder of that name may be anybody's.
+    (tmp_path / "data").mkdir()
     result = Shell(tmp_path, **ACCOUNT).run(*command)
     assert result.exit_code == 78
     assert result.stderr.startswith("Error: DB_HOST: is missing, DATABASE_URL too, and there is no embedded database")
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+@pytest.fixture
+def stranger(postgres_server: str, postgres_admin: connection, bare: str) -> Iterator[str]:
+    """The DSN of an empty database for a user who may do nothing in it."""
+    name = f"stranger_{secrets.token_hex(4)}"
+    with postgres_admin.cursor() as commands:
+        commands.execute(f"CREATE ROLE {name} LOGIN")
+        yield make_dsn(bare, user=name)
+        commands.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("wrong", [{"dbname": "no_such_database"}, {"user": "no_such_user"}])
+def test_a_database_that_does_not_let_us_in_is_a_matter_of_the_settings(
+    tmp_path: Path, bare: str, wrong: dict[str, str]
+) -> None:
+    for command in ("list", "init-db", "poll"):
+        result = Shell(tmp_path, DATABASE_URL=make_dsn(bare, **wrong), **ACCOUNT).run(command)
+        assert (result.exit_code, result.stdout) == (78, "")
+        [line] = result.stderr.splitlines()
+        assert line.startswith("Error: The database does not let us in: ")
+        assert line.endswith(" does not exist. Look at DATABASE_URL, or at DB_NAME, DB_USER and DB_PASSWORD.")
+
+
+def test_a_user_who_may_make_no_tables_is_told_what_to_grant(tmp_path: Path, stranger: str) -> None:
+    shell = Shell(tmp_path, DATABASE_URL=stranger, **ACCOUNT)
+    result = shell.run("init-db")
+    assert (result.exit_code, result.stdout) == (78, "")
+    [line] = result.stderr.splitlines()
+    assert "permission denied for schema public" in line
+    assert "`email-orchestrator check`" in line
+    found = shell.run("check").stdout
+    assert "GRANT CREATE ON SCHEMA public TO stranger_" in found
 
 
 def test_an_address_that_libpq_cannot_read_is_told_without_it(tmp_path: Path) -> None:
@@ -303,16 +393,22 @@ def test_verbose_tells_what_a_command_does(belt: Belt, shell: Shell) -> None:
 def test_a_command_that_is_written_wrongly_is_a_mistake_of_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = Shell(tmp_path).run(*arguments)
     assert result.exit_code == 2
-    assert "Usage: " in result.stderr
+    if arguments:
+        [line] = result.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert line.endswith("--help` shows how it is written.")
+    else:
+        assert result.stderr.startswith("Usage: ")
 
 
 def test_every_command_explains_itself_in_a_line(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    text = shell.run("--help").stdout
+    text, _ = shell.process("--help").communicate(timeout=20)
     commands = "approve demo edit ignore init-db list poll retry run show status timeout undo"
     lines = {line.split()[0]: line for line in text.partition("Commands:")[2].splitlines() if line.strip()}
     assert set(commands.split()) <= set(lines)
-    assert all(len(line) <= 80 and line.endswith(".") for line in lines.values())
+    # Not one is cut short for want of room.
+    assert all(len(line) <= 80 and line.endswith(".") and not line.endswith("..") for line in lines.values())
     for command in lines:
         assert shell.run(command, "--help").exit_code == 0
 
@@ -324,6 +420,31 @@ def test_the_named_file_of_settings_is_read(belt: Belt, tmp_path: Path) -> None:
     assert shell.run("--env-file", "my.env", "list").stdout.startswith("ID")
     absent = shell.run("--env-file", "absent.env", "list")
     assert (absent.exit_code, absent.stderr) == (78, "Error: --env-file: there is no file absent.env\n")
+
+
+# Completion -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_every_documented_shell_completes_commands_and_states(tmp_path: Path, name: str) -> None:
+    """As each of click's scripts for these shells asks for it."""
+    program = Path(sys.executable).with_name("email-orchestrator")
+    if not program.exists():
+        pytest.skip("the program is not installed beside Python")
+    variable = "_EMAIL_ORCHESTRATOR_COMPLETE"
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert f"{variable}={name}_source email-orchestrator" in manual
+
+    def ask(kind: str, **words: str) -> str:
+        environment = {variable: f"{name}_{kind}", "PATH": os.environ["PATH"], **words}
+        return subprocess.run([program], env=environment, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    if name != "bash" or shutil.which("bash"):  # click asks bash for its version
+        assert "email-orchestrator" in ask("source")
+    first = {"COMP_WORDS": "email-orchestrator ap", "COMP_CWORD": "ap" if name == "fish" else "1"}
+    assert "approve" in ask("complete", **first)
+    third = {"COMP_WORDS": "email-orchestrator list --state re", "COMP_CWORD": "re" if name == "fish" else "3"}
+    assert "reply_sent" in ask("complete", **third)
 
 
 # As a process -----------------------------------------------------------------------------------------------------

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from email_orchestrator import clock
+from email_orchestrator.clients.http import JsonService
+from email_orchestrator.clients.sms_gateway import SmsGateway
+from email_orchestrator.clients.smtp import SmtpMailer
 from email_orchestrator.core.states import State
+from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
+from email_orchestrator.demo.standins import MailStandIn
+from email_orchestrator.errors import ServiceError
 from email_orchestrator.store import figures, workflows
 from email_orchestrator.store.queries import queries
 from email_orchestrator.workflow import retention
@@ -63,6 +72,69 @@ def everything(belt: Belt) -> str:
 
 def test_no_word_of_an_old_email_or_its_drafts_is_left(belt: Belt, finished: int) -> None:
     assert SECRET in everything(belt)
+    grow_old(belt, 91)
+    clear(belt)
+    assert SECRET not in everything(belt)
+
+
+REFUSALS = {
+    "AI Reply Generator: it answered 400 Bad Request: no '{}'": "AI Reply Generator: it answered 400",
+    "SMTP server: it answered the message with 550 no\n'{}'": "SMTP server: it answered the message with 550",
+    "SMS Gateway: the text was not sent: {}": "SMS Gateway: the text was not sent",
+    "superseded by #3": "superseded by #3",
+    "outcome unknown": "outcome unknown",
+}
+
+
+@pytest.mark.parametrize(("reason", "kept"), REFUSALS.items())
+def test_what_a_service_quoted_in_its_refusal_is_cleared_too(belt: Belt, reason: str, kept: str) -> None:
+    belt.offered()
+    said = reason.format(SECRET)
+    belt.sql("UPDATE workflow_state SET current_state = 'failed', error_message = %s", said)
+    belt.sql("UPDATE workflow_event SET reason = %s WHERE to_state = 'awaiting_user'", said)
+    grow_old(belt, 91)
+    clear(belt)
+    assert SECRET not in everything(belt)
+    assert belt.workflow(1).error == kept
+    assert belt.sql("SELECT reason FROM workflow_event WHERE reason IS NOT NULL") == [(kept,)]
+
+
+def test_a_refusal_is_written_as_it_is_looked_for(belt: Belt) -> None:
+    """In the words of the clients themselves."""
+    errors = [
+        _refused(Answer(400, {"detail": f"no: {SECRET}"}), lambda url: JsonService("AI", url, 5).call("GET", "/")),
+        _refused(
+            Answer(body={"success": False, "error": f"no: {SECRET}"}),
+            lambda url: SmsGateway(url, 5).send("+15551234567", "x"),
+        ),
+    ]
+    with MailStandIn() as mail:
+        mail.refuse("data", f"550 5.7.1 {SECRET}")
+        mailer = SmtpMailer(mail.host, mail.port, mail.user, mail.password)
+        with pytest.raises(ServiceError) as caught:
+            mailer.send("a@example.com", "b@example.com", b"Subject: x\r\n\r\nx\r\n", clock.now() + 90)
+    errors.append(str(caught.value))
+    for error in errors:
+        assert SECRET in error
+        assert SECRET not in re.sub(retention.REFUSAL, r"\1", error, flags=re.DOTALL)
+
+
+def _refused(answer: Answer, call: Callable[[str], object]) -> str:
+    class Refusing(HttpStandIn):
+        def answer(self, request: Request) -> Answer:
+            return answer
+
+    with Refusing() as service, pytest.raises(ServiceError) as caught:
+        call(service.url)
+    return str(caught.value)
+
+
+def test_a_command_that_was_never_completed_is_forgotten(belt: Belt) -> None:
+    for _ in range(2):
+        belt.offered()
+    # Which one was meant is asked, and never told.
+    belt.answer(f"2 {SECRET}")
+    assert SECRET in str(belt.sql("SELECT value FROM service_state"))
     grow_old(belt, 91)
     clear(belt)
     assert SECRET not in everything(belt)
@@ -202,6 +274,11 @@ def test_what_is_due_is_found_by_its_index(belt: Belt) -> None:
         "   FROM generate_series(1, 3000) n"
     )
     belt.sql("ANALYZE workflow_state")
-    statement = queries()["clear_workflow_texts"].replace("%(days)s", "90").replace("%(limit)s", "9")
+    statement = (
+        queries()["clear_workflow_texts"]
+        .replace("%(days)s", "90")
+        .replace("%(limit)s", "9")
+        .replace("%(refusal)s", "''")
+    )
     plan = str(belt.sql(f"EXPLAIN {statement}"))
     assert "idx_workflow_texts" in plan

@@ -1,13 +1,24 @@
-"""The command line as a test uses it: with an environment of its own, in this process or as one of its own."""
+"""The command line as a test uses it: with an environment of its own, in this process, as one of its own, or in a
+terminal.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import pty
+import re
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +36,7 @@ ACCOUNT = {
 }
 NOWHERE = "http://127.0.0.1:9"
 INHERITED = ("PATH", "HOME", "LANG", "PYTHONPATH")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Shell:
@@ -36,7 +48,7 @@ class Shell:
 
     def run(self, *arguments: str, **settings: str) -> Result:
         """Run a command in this process; its outputs are in `stdout` and `stderr`."""
-        unset: dict[str, str | None] = {field.name.upper(): None for field in fields(Settings)}
+        unset: dict[str, str | None] = dict.fromkeys((*(field.name.upper() for field in fields(Settings)), "COLUMNS"))
         root = logging.getLogger()
         handlers, level, before = root.handlers[:], root.level, Path.cwd()
         hooks = threading.excepthook, sys.unraisablehook
@@ -76,3 +88,84 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @contextmanager
+    def terminal(self, *arguments: str, columns: int = 80, **settings: str) -> Iterator[Terminal]:
+        """Start a command in a terminal of its own, whose other end is in the test's hand."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "email_orchestrator", *arguments],
+            cwd=self.folder,
+            env={"TERM": "xterm", "PYTHONIOENCODING": "utf-8"} | inherited | self.settings | settings,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        made = Terminal(process, ours)
+        try:
+            yield made
+        finally:
+            process.kill()
+            process.wait()
+            made.close()
+
+    def shown(self, *arguments: str, columns: int = 80, **settings: str) -> str:
+        """Run a command in a terminal to its end; returns all that was written to it, with plain line ends."""
+        with self.terminal(*arguments, columns=columns, **settings) as terminal:
+            terminal.wait()
+        return terminal.text
+
+
+class Terminal:
+    """A terminal, seen from its other end: `text` is all that was written to it so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], number: int) -> None:
+        self.process = process
+        self._number = number
+        self._bytes = bytearray()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def text(self) -> str:
+        return bytes(self._bytes).decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def type(self, line: str) -> None:
+        os.write(self._number, line.encode() + b"\n")
+
+    def press_ctrl_c(self) -> None:
+        """Interrupt the command and all it started, as a terminal does."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def wait_for(self, words: str, seconds: float = 20.0) -> None:
+        """Wait until some words were written."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text:
+            ended = self.process.poll() is not None and not self._reader.is_alive() and words not in self.text
+            assert not ended, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.01)
+
+    def wait(self, seconds: float = 30.0) -> int:
+        """Wait for the command to end and for all it wrote; returns its exit code."""
+        code = self.process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def close(self) -> None:
+        self._reader.join(5)
+        os.close(self._number)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                some = os.read(self._number, 65536)
+            except OSError:  # nobody has the terminal open any more
+                return
+            if not some:
+                return
+            self._bytes += some

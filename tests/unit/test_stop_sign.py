@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from email_orchestrator.daemon import StopSign
+from email_orchestrator.stop_sign import StopSign
 
 
 def test_a_stop_is_heard_and_its_time_is_kept() -> None:

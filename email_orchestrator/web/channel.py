@@ -12,6 +12,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.task import ErrorTask
+from waitress.utilities import BadRequest
 
 from .answers import as_json, reason_of, refused, too_many
 
@@ -26,14 +27,22 @@ CROWD = 224
 TIME_TO_BEGIN = 0.25
 # So many requests may be sent before the first is answered (pipelining, RFC 9112, section 9.3.2), which no client of
 # ours does: each costs a few bytes there, and here the room for its answer.
-AT_ONCE = 16
+AT_ONCE = 4
+# A body in chunks that are smaller than what announces them is read no further than so many bytes: it costs many times
+# what others of its length do.
+TINY_CHUNKS = 4096
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Takes every malformed head for what it is, also where waitress would stumble over it or call it our fault."""
 
+    error: Any
+
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
+        if self.chunked and self.body_bytes_received > max(TINY_CHUNKS, 2 * len(self.body_rcv)) and not self.error:
+            self.error = BadRequest("The chunks are too small.")
+            self.completed = True
         if self.error is not None:
             # Nobody who was refused is asked to go on.
             self.expect_continue = False

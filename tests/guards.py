@@ -355,6 +355,20 @@ GUARDS = (
         "            raise\n",
         (REPLIES,),
     ),
+    Guard(
+        "texts from before the first round stay left alone",
+        "email_orchestrator/workflow/receiving.py",
+        "since = max(since, datetime.fromisoformat(begun))",
+        "since = min(since, datetime.fromisoformat(begun))",
+        (TALKS, "tests/integration/test_documented_moves.py"),
+    ),
+    Guard(
+        "Ctrl-C lets the reply in hand be finished",
+        "email_orchestrator/cli/acting.py",
+        "with interruption.asks_first(stop):",
+        "if True:",
+        ("tests/integration/test_cli_terminal.py",),
+    ),
 )
 
 

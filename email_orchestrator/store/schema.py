@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from importlib.resources import files
 
+from psycopg2.errors import InsufficientPrivilege
+
 from ..errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
 from .connection import Database, Transaction
 from .trouble import DatabaseBusy
@@ -43,6 +45,8 @@ def _apply(database: Database, statements: str) -> int:
                 raise SchemaMismatch(_newer(before))
             tx.script(statements)
     except DatabaseRefused as error:
+        if not isinstance(error.__cause__, InsufficientPrivilege):
+            raise  # we were not let in at all
         # The owner of the tables has done it, and nothing is left to do.
         if before == VERSION:
             return before

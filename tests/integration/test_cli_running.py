@@ -340,7 +340,7 @@ def test_a_user_who_may_make_no_tables_is_told_what_to_grant(tmp_path: Path, str
     assert (result.exit_code, result.stdout) == (78, "")
     [line] = result.stderr.splitlines()
     assert "permission denied for schema public" in line
-    assert "`email-orchestrator check`" in line
+    assert "Run `init-db` as the owner of the database" in line
     found = shell.run("check").stdout
     assert "GRANT CREATE ON SCHEMA public TO stranger_" in found
 

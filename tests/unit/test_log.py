@@ -178,7 +178,7 @@ def test_libraries_say_no_more_than_warnings_at_any_level(level: str, stderr: Ca
         logging.getLogger(library).warning("trouble")
     written = stderr()
     assert "chatter" not in written
-    assert written.count("trouble") == (4 if level == "DEBUG" else 0)
+    assert written.count("trouble") == (3 if level == "DEBUG" else 0)
 
 
 def test_setting_it_up_again_replaces_what_was_there(stderr: Callable[[], str]) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import limits, scenes
+from . import limits, scenes, standing
 from .house import House, open_house
 from .report import compare, ratios, show
 
@@ -63,9 +63,9 @@ def _measure(house: House, count: int, quick: bool, workers: int, only: list[str
         "one at a time": lambda: scenes.alone(house, some),
         "answers under load": lambda: scenes.answers_under_load(house, some, workers),
         "1, 2 and 4 daemons": lambda: scenes.several(house, fewer, workers),
-        "2,000 waiting": lambda: scenes.waiting(house, 2000),
-        "100,000 finished": lambda: scenes.history(house, 100_000, some),
-        "commands": lambda: scenes.commands(house, 5 if quick else 11),
+        "2,000 waiting": lambda: standing.waiting(house, 2000),
+        "100,000 finished": lambda: standing.history(house, 100_000, some),
+        "commands": lambda: standing.commands(house, 5 if quick else 11),
     }
     for name, scene in plan.items():
         if only is None or name in only:

@@ -37,6 +37,8 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Takes every malformed head for what it is, also where waitress would stumble over it or call it our fault."""
 
     error: Any
+    # What is malformed has none, but is named by it when its client has gone.
+    path = "?"
 
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from house import wait_until
+from waitress.channel import ClientDisconnected
 
 from email_orchestrator.errors import OrchestratorError
 from email_orchestrator.store.connection import Database
@@ -397,6 +398,24 @@ def test_what_the_application_never_sees_counts_as_refused_too(serve: Serve, cap
     assert 0 < int(reply.headers["Retry-After"]) <= 60
     assert site.text().status == 200
     assert "refused a request from 127.0.0.1: 400, Bad Request." in caplog.messages
+
+
+@pytest.mark.usefixtures("no_tracebacks")
+def test_a_client_that_hangs_up_as_it_is_refused_leaves_no_trace() -> None:
+    with running(hello) as server, socket.create_connection(("127.0.0.1", server.port)):
+        assert wait_until(lambda: len(server._map) == 3)
+        [connection] = [one for one in server._map.values() if isinstance(one, channel.Channel)]
+        malformed = connection.parser_class(connection.adj)
+        malformed.received(b"\x00\r\n\r\n")
+        assert malformed.error
+
+        def gone(_: bytes) -> int:
+            raise ClientDisconnected
+
+        connection.write_soon = gone
+        connection.requests = [malformed]
+        connection.server.add_task(connection)
+        assert wait_until(lambda: not connection.requests)
 
 
 @pytest.mark.usefixtures("no_tracebacks")

@@ -179,9 +179,10 @@ def _web_server(house: House) -> Iterator[WebServer]:
 def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
     timetable = Timetable(house.outage, house.stop)
-    timetable.every(settings.poll_interval, POLL, lambda: intake.poll(desk, clients.monitor))
     arrivals = intake.Arrivals(desk)
+    # Before the first poll, so that what comes in during it is noticed.
     timetable.every(LOOK_FOR_EMAILS, "look for new emails", lambda: timetable.run(POLL) if arrivals.any() else None)
+    timetable.every(settings.poll_interval, POLL, lambda: intake.poll(desk, clients.monitor))
     timetable.every(
         settings.sms_reconcile_interval,
         FETCH_MISSED,

@@ -281,7 +281,7 @@ GUARDS = (
     Guard(
         "no undo once the reply was handed over",
         "email_orchestrator/workflow/actions.py",
-        "if workflow.send_started_at is not None or any(event.reason == OUTCOME_UNKNOWN for event in events):",
+        "if workflow.send_started_at is not None or workflows.may_have_gone_out(tx, workflow.id):",
         "if False:",
         (REPLIES,),
     ),

@@ -119,8 +119,12 @@ class Database:
                 yield transaction
                 transaction.commit()
         except psycopg2.Error as error:
-            self._tidy_up(connection, error)
-            if (meaning := meaning_of(error)) is None:
+            lost = bool(connection.closed) or is_about_the_server(error)
+            if lost:
+                self._lose(connection, error)
+            else:
+                self._roll_back(connection)
+            if (meaning := meaning_of(error, lost=lost)) is None:
                 raise
             raise meaning from error
         except ValueError as error:
@@ -181,12 +185,6 @@ class Database:
         except BaseException:
             self.close()
             raise
-
-    def _tidy_up(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> None:
-        if connection.closed or is_about_the_server(error):
-            self._lose(connection, error)
-        else:
-            self._roll_back(connection)
 
     def _kept(self) -> psycopg2.extensions.connection | None:
         """Return this thread's connection, when it has one that is not known to be lost."""

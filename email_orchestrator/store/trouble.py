@@ -38,10 +38,10 @@ def no_connection(error: psycopg2.OperationalError) -> DatabaseUnavailable:
     return DatabaseUnavailable(f"The database cannot be reached: {reason}")
 
 
-def meaning_of(error: psycopg2.Error) -> OrchestratorError | None:
-    """Say what the error of a statement means; None when it is a fault of ours."""
+def meaning_of(error: psycopg2.Error, *, lost: bool) -> OrchestratorError | None:
+    """Say what the error of a statement means, `lost` that its connection is of no more use; None: a fault of ours."""
     reason = first_line(error)
-    if is_about_the_server(error):
+    if lost:
         away = DatabaseBusy if isinstance(error, _BUSY) else DatabaseUnavailable
         return away(f"The database is not available: {reason}")
     if _is_about_the_value(error):

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ..core.models import Draft, GeneratedDraft, Workflow
-from ..core.states import Actor, State, check_path
+from ..core.states import OUTCOME_UNKNOWN, Actor, State, check_path
 from .connection import Row, Transaction
 
 # What `processed_emails.status` says while a workflow is in a state; in all others the email is being worked on.
@@ -219,6 +219,11 @@ def generated_ids(tx: Transaction, drafts: Sequence[tuple[int, int]]) -> dict[in
 def events(tx: Transaction, workflow_id: int) -> list[Event]:
     """Read a workflow's history, oldest first."""
     return [Event(**row) for row in tx.rows("events", id=workflow_id)]
+
+
+def may_have_gone_out(tx: Transaction, workflow_id: int) -> bool:
+    """Say whether at any time nobody could tell if a workflow's reply went out."""
+    return any(event.reason == OUTCOME_UNKNOWN for event in events(tx, workflow_id))
 
 
 def _claimed(row: Row, claim: str) -> Claimed:

@@ -131,8 +131,7 @@ def time_out(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> N
 
 def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
     """Take an approval back while the reply has not been handed to SMTP, now or ever; its clocks start anew."""
-    events = workflows.events(tx, workflow.id)
-    if workflow.send_started_at is not None or any(event.reason == OUTCOME_UNKNOWN for event in events):
+    if workflow.send_started_at is not None or workflows.may_have_gone_out(tx, workflow.id):
         raise refusal(tx, desk, workflow)
     _move(
         tx,

@@ -33,13 +33,13 @@ class Arrivals:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._newest = 0
+        self._newest: int | None = None
 
     def any(self) -> bool:
-        """Say whether an email came in since this was last asked."""
+        """Say whether an email came in since this was last asked; not when it never was."""
         with self._desk.database.transaction() as tx:
             newest = emails.newest(tx)
-        came, self._newest = newest != self._newest, newest
+        came, self._newest = self._newest not in (None, newest), newest
         return came
 
 

@@ -108,8 +108,7 @@ def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
 def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
     """Bring back a reply that is not what was approved (a new signature, say), for the owner to approve what it is."""
     with desk.database.transaction() as tx:
-        events = workflows.events(tx, claimed.workflow.id)
-        doubt = OUTCOME_UNKNOWN if any(event.reason == OUTCOME_UNKNOWN for event in events) else None
+        doubt = OUTCOME_UNKNOWN if workflows.may_have_gone_out(tx, claimed.workflow.id) else None
         back = advance(
             tx,
             desk,
@@ -172,6 +171,8 @@ def _count_as_sent(tx: Transaction, desk: Desk, workflow: Workflow) -> bool:
     current = workflows.hold(tx, workflow.id)
     if current is None or current.reply_message_id != workflow.reply_message_id:
         return False
+    if current.state is State.REPLY_SENT:
+        return True  # it was recorded, and the answer to that commit was lost
     doubted = current.error == OUTCOME_UNKNOWN and current.state is State.FAILED
     path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
     if not may_follow(current.state, path[0]):
@@ -199,8 +200,8 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
     delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
         if isinstance(error, AccountError):
-            if workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error)):
-                pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
+            workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
+            pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
         elif delay is None:
             give_up(tx, desk, workflow, str(error), claimed.claim)
         elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from email_orchestrator.core.states import State
+from email_orchestrator.workflow import intake
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -228,3 +229,13 @@ def test_several_copies_of_an_answer_are_one_answer(belt: Belt) -> None:
     belt.work()
     assert [str(receipt) for receipt in receipts] == ["kept", "repeated"]
     assert len(belt.mailer.mails) == 1
+
+
+def test_only_an_email_that_came_in_since_the_last_look_calls_for_a_poll(belt: Belt) -> None:
+    belt.email()
+    arrivals = intake.Arrivals(belt.desk)
+    assert not arrivals.any(), "the first poll takes what is there already"
+    assert not arrivals.any()
+    belt.email()
+    assert arrivals.any()
+    assert not arrivals.any()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import itertools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -414,3 +416,40 @@ def test_a_reply_that_smtp_accepted_counts_as_sent_though_its_lease_was_taken_ov
     belt.mailer.send = slow  # type: ignore[method-assign]
     belt.answer("1")
     assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_reply_whose_record_was_committed_unheard_is_confirmed_once_and_alarms_nobody(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workflow = belt.offered()
+    belt.answer_with("1")
+    real, begun = Database.transaction, itertools.count()
+
+    @contextmanager
+    def unheard(database: Database) -> Iterator[Transaction]:
+        with real(database) as tx:
+            yield tx
+        if next(begun) == 1:
+            raise DatabaseUnavailable("The connection was lost as the commit was answered.")
+
+    monkeypatch.setattr(Database, "transaction", unheard)
+    assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    belt.work()
+    assert belt.state(workflow.id) is State.REPLY_SENT
+    assert len([text for text in belt.gateway.texts if text.startswith("✅ Sent")]) == 1
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_trouble_with_the_account_pauses_all_replies_whoever_has_the_lease_by_now(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.offered()
+    belt.answer_with("1")
+
+    def refused_too_late(*_: Any) -> str:
+        belt.sql("UPDATE workflow_state SET claimed_by = 'somebody else'")
+        raise AccountError("SMTP server", "535", Trouble.CREDENTIALS)
+
+    monkeypatch.setattr(belt.mailer, "send", refused_too_late)
+    assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    assert belt.sql("SELECT value ->> 'trouble' FROM service_state WHERE key = 'mail_pause'") == [("credentials",)]

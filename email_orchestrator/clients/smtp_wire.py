@@ -61,6 +61,8 @@ class Wire:
         """Encrypt the connection from here on; raises ssl.SSLCertVerificationError when the server is not `host`."""
         try:
             self._sock.settimeout(_seconds_left(deadline, "TLS"))
+            # Python's wrapper takes a connection that is already gone for one yet to be made, and does not close it.
+            self._sock.getpeername()
             self._sock = context.wrap_socket(self._sock, server_hostname=host)
         except ssl.SSLCertVerificationError:
             self.close()

@@ -156,9 +156,9 @@ class HttpStandIn:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
             with self._lock:
+                self.connections += 1
                 # Started before a stop can see it, for that waits for its end; its own end waits for the lock.
                 thread.start()
-                self.connections += 1
                 self._open[sock] = thread
             if self._stopping.is_set():
                 with suppress(OSError):

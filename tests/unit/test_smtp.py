@@ -18,10 +18,11 @@ from typing import Any, BinaryIO
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from house import wait_until
 
 from email_orchestrator import clock
 from email_orchestrator.clients.smtp import Security, SmtpMailer, security_for
-from email_orchestrator.clients.smtp_wire import Wire
+from email_orchestrator.clients.smtp_wire import Lost, Wire
 from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
 
 CERTIFICATE = Path(__file__).parents[1] / "support" / "loopback.pem"
@@ -181,6 +182,7 @@ class ScriptedServer:
     def _converse(self, connection: socket.socket) -> None:
         self._say(connection, "connect", b"")
         if self.security is Security.TLS:
+            connection.recv(1, socket.MSG_PEEK)  # the handshake has begun
             self._say(connection, "TLS", b"")
             connection = self._encrypt(connection)
         self._say(connection, "greeting", b"220 scripted ready\r\n")
@@ -598,6 +600,18 @@ def test_a_certificate_nobody_vouches_for_stops_before_the_login(security: Secur
             new_mailer(server.port, security, context=None).check()
         assert not any(line.startswith("AUTH") for line in server.heard)
     assert caught.value.trouble is Trouble.CREDENTIALS
+
+
+def test_a_connection_reset_before_the_encryption_is_closed_and_nothing_is_said_on_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = Wire.connect("127.0.0.1", listener.getsockname()[1], in_time())
+        connection, _ = listener.accept()
+        reset(connection)
+        assert wait_until(lambda: not wire.is_quiet())
+        with pytest.raises(Lost):
+            wire.start_tls(client_context(), "127.0.0.1", in_time())
+        with pytest.raises(Lost, match="Bad file descriptor"):
+            wire.write(b"AUTH", in_time(), "AUTH")
 
 
 def test_a_server_without_starttls_gets_no_password() -> None:

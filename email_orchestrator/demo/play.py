@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import threading
@@ -18,6 +20,7 @@ HELP = (
     "Beside that: `mail` lets another email come in, `quit` ends the demo."
 )
 SHOWN_EVERY = 0.05
+LISTENED_EVERY = 0.2
 SETTLED_AFTER = 20.0
 
 
@@ -56,8 +59,7 @@ def _converse(stage: Stage, *, own_emails: bool) -> int:
         screen.say(HELP)
         if own_emails:
             delivered = _deliver(stage, delivered)
-        for line in sys.stdin:
-            text = line.rstrip("\n")
+        for text in typed_lines(sys.stdin.fileno()):
             if text.strip().lower() in ("quit", "exit"):
                 break
             if text.strip().lower() == "mail":
@@ -69,6 +71,25 @@ def _converse(stage: Stage, *, own_emails: bool) -> int:
             _let_it_settle(stage)
     screen.say("That was it. README.md says how to set it up for real.")
     return 0
+
+
+def typed_lines(number: int) -> Iterator[str]:
+    """Yield the lines that are typed, or piped in, until their end.
+
+    The wait is in short turns: Python acts on a signal between its own steps only, and one that comes between the last
+    of them and a read that blocks would not be heard before the next line.
+    """
+    rest = b""
+    while True:
+        if not select.select([number], [], [], LISTENED_EVERY)[0]:
+            continue
+        some = os.read(number, 65536)
+        if not some:
+            break
+        *lines, rest = (rest + some).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
+    if rest:
+        yield rest.decode("utf-8", "replace")
 
 
 def _deliver(stage: Stage, number: int) -> int:

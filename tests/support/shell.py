@@ -152,9 +152,12 @@ class Terminal:
 
     def wait(self, seconds: float = 30.0) -> int:
         """Wait for the command to end and for all it wrote; returns its exit code."""
-        code = self.process.wait(seconds)
-        self._reader.join(seconds)
-        return code
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it goes on, and wrote so far: {self.text}") from None
+        finally:
+            self._reader.join(5)
 
     def close(self) -> None:
         self._reader.join(5)

@@ -86,6 +86,7 @@ def history(house: House, count: int, times: int) -> Figures:
             _make_workflows(house, rows, "reply_sent")
         database = Database(house.dsn)
         desk = make_desk(settings, database)
+        upkeep.count_closed(desk)
         for what, ask in _questions(desk).items():
             took = []
             for _ in range(times):
@@ -118,6 +119,7 @@ def _questions(desk: Desk) -> dict[str, Callable[[], object]]:
         "next_answer": lambda: answering.answer_one(desk),
         "check_timeouts": lambda: upkeep.check_timeouts(desk),
         "stranded_drafts": lambda: upkeep.offer_stranded(desk),
+        "count_closed": lambda: upkeep.count_closed(desk),
         "health": pulse,
         "status": status,
     }

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 TIME_TO_STOP = 8.0
 TIME_TO_CLOSE = 2.0
 LONGEST_TURN = 1.0
+AN_HOUR = 3600
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
 LOOK_FOR_EMAILS = 1
@@ -190,6 +191,7 @@ def _timetable(house: House) -> Timetable:
     )
     timetable.every(settings.timeout_check_interval, "check timeouts", lambda: upkeep.check_timeouts(desk))
     timetable.every(settings.timeout_check_interval, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
+    timetable.every(AN_HOUR, "count closed workflows", lambda: upkeep.count_closed(desk))
     timetable.every(A_DAY, "clear old texts", lambda: retention.clear_old_texts(desk, settings.retention_days))
     return timetable
 

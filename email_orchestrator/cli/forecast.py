@@ -10,8 +10,9 @@ from ..core.hours import is_quiet, show_moment
 from ..core.models import Workflow
 from ..core.policy import Policy
 from ..core.states import OUTCOME_UNKNOWN, State
-from ..store import figures, memory, texts
+from ..store import memory, texts
 from ..store.connection import Transaction
+from ..store.counting import counts_by_state
 from . import output
 
 # A pause of all replies that only a person ends has a date far off.
@@ -44,7 +45,7 @@ def look_around(tx: Transaction, workflow: Workflow) -> Surroundings:
     """Read what decides about a workflow beside its own row, as far as its state asks for it."""
     match workflow.state:
         case State.PENDING:
-            return Surroundings(tx.now, occupied=sum(figures.counts_by_state(tx, OCCUPIED).values()))
+            return Surroundings(tx.now, occupied=sum(counts_by_state(tx, OCCUPIED).values()))
         case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT:
             return Surroundings(tx.now, text=texts.due(tx, workflow.id))
         case State.USER_APPROVED:

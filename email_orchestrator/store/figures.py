@@ -11,6 +11,7 @@ from ..core.lookback import window_start
 from ..core.states import Actor, State
 from . import emails, memory
 from .connection import Transaction
+from .counting import counts_by_state
 
 SPANS = ("email_to_text", "text_to_answer")
 # Upper bounds, in seconds, of the buckets that spans are counted in: from a second to a week.
@@ -66,14 +67,6 @@ class Span:
     def mean(self) -> float | None:
         """The mean in seconds, or None when nothing happened."""
         return self.total / self.count if self.count else None
-
-
-def counts_by_state(tx: Transaction, states: tuple[State, ...] | None = None) -> dict[State, int]:
-    """Count the workflows in each of the given states (None: in every state), zeros included."""
-    wanted = states or tuple(State)
-    rows = tx.rows("counts_by_state", states=[str(state) for state in states] if states else None)
-    found = {row["state"]: int(row["count"]) for row in rows}
-    return {state: found.get(state, 0) for state in wanted}
 
 
 def transitions(tx: Transaction, since: datetime, until: datetime | None = None) -> dict[tuple[str, str, str], int]:

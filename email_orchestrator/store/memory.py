@@ -14,6 +14,7 @@ DIALOGUE = "dialogue"
 HELP_GIVEN = "help_given"
 TEXTING_BLOCKED = "texting_blocked"
 LAST_RECONCILE = "last_reconcile"
+CLOSED_COUNTS = "closed_counts"
 
 
 def remember(tx: Transaction, key: str, value: dict[str, Any]) -> None:

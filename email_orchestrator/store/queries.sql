@@ -510,10 +510,17 @@ DELETE FROM service_state WHERE key = %(key)s
 -- Figures -----------------------------------------------------------------------------------------------------------
 
 -- name: counts_by_state
--- How many workflows there are in each state, or in each of the given ones.
+-- How many workflows there are in each of the given states.
 SELECT current_state AS state, count(*) AS count FROM workflow_state
- WHERE %(states)s::text[] IS NULL OR current_state = ANY (%(states)s::text[])
+ WHERE current_state = ANY (%(states)s::text[])
  GROUP BY current_state
+
+-- name: changes_by_state
+-- By how many the workflows in each of the given states have become more since a moment.
+SELECT s.state, sum(s.change) AS count
+  FROM workflow_event e CROSS JOIN LATERAL (VALUES (e.to_state, 1), (e.from_state, -1)) AS s (state, change)
+ WHERE e.at >= %(since)s AND s.state = ANY (%(states)s::text[])
+ GROUP BY s.state
 
 -- name: completed_since
 SELECT count(*) AS count FROM workflow_event WHERE to_state = 'reply_sent' AND at >= %(since)s

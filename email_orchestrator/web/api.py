@@ -12,6 +12,7 @@ from ..core.states import FINISHED, Actor, State
 from ..errors import NotFound, WrongState
 from ..store import figures, outline, workflows
 from ..store.connection import Transaction
+from ..store.counting import counts_by_state
 from ..workflow import actions
 from ..workflow.desk import Desk
 from .answers import answer, refused
@@ -38,7 +39,7 @@ def list_workflows(front: Front, states: tuple[State, ...], query: Mapping[str, 
     limit = _number(query, "limit", DEFAULT_LIMIT, MAX_LIMIT)
     with front.desk.database.transaction() as tx:
         found = workflows.select(tx, "workflows", states=[str(state) for state in states], limit=limit)
-        total = sum(figures.counts_by_state(tx, states).values())
+        total = sum(counts_by_state(tx, states).values())
     return answer({"workflows": [outline.outline(workflow) for workflow in found], "total": total})
 
 

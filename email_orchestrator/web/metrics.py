@@ -21,6 +21,7 @@ from ..core.states import FINISHED, State
 from ..errors import DatabaseUnavailable
 from ..store import figures
 from ..store.connection import Transaction
+from ..store.counting import SETTLED_AFTER, counts_by_state
 from ..store.figures import SPAN_BOUNDS, SPANS, Span
 from ..vitals import BOUNDS
 from .answers import plain_answer
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# No transaction lasts longer: by then every event of a moment is there to be counted for good.
-SETTLED_AFTER = timedelta(minutes=1)
 OPEN = tuple(state for state in State if state not in FINISHED)
 
 
@@ -85,7 +84,7 @@ class Metrics:
 
         with self._lock, self._front.desk.database.transaction() as tx:
             tally = self._count(tx)
-            open_now = figures.counts_by_state(tx, (*OPEN, State.FAILED))
+            open_now = counts_by_state(tx, (*OPEN, State.FAILED))
             pulse = figures.pulse(tx, self._front.lookback_hours, self._front.desk.policy.timezone)
         moved = CounterMetricFamily(
             "email_orchestrator_transitions", "Transitions of workflows.", labels=["from_state", "to_state", "actor"]

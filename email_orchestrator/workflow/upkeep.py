@@ -1,4 +1,4 @@
-"""Upkeep: reminders, timeouts, and drafts whose text got lost."""
+"""Upkeep: reminders, timeouts, drafts whose text got lost, and counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from ..core import wording
 from ..core.hours import is_quiet
 from ..core.states import Actor, State
-from ..store import workflows
+from ..store import counting, workflows
 from ..store.texts import Sort
 from .desk import Desk, advance, offer, offer_note, tell
 
@@ -40,3 +40,9 @@ def offer_stranded(desk: Desk) -> bool:
             log.warning("workflow %d: its draft had no text on the way", workflow.id)
             offer(tx, desk, workflow, offer_note(workflow))
     return bool(stranded)
+
+
+def count_closed(desk: Desk) -> None:
+    """Count the closed workflows, so that nobody who asks for their number has to."""
+    with desk.database.transaction() as tx:
+        counting.count_closed(tx)

@@ -12,7 +12,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
+from email_orchestrator.core.states import State
 from email_orchestrator.store.connection import SESSION
+from email_orchestrator.store.counting import CLOSED
 from email_orchestrator.store.queries import prepared
 
 FINISHED = 100_000
@@ -30,6 +32,8 @@ INSERT INTO workflow_state (message_id, email_subject, email_from, thread_id, cu
 SELECT message_id, subject, from_address, thread_id, 'reply_sent', 1, received_at + interval '2 days', received_at,
        received_at
   FROM processed_emails ORDER BY id;
+INSERT INTO workflow_event (workflow_id, from_state, to_state, at, actor)
+SELECT id, 'user_approved', 'reply_sent', reply_sent_at, 'poll' FROM workflow_state;
 INSERT INTO sms_outbox (workflow_id, revision, kind, urgent, parts, parts_sent, status, sent_at)
 SELECT id, 1, 'offer', false, '{{text}}', 1, 'sent', reply_sent_at FROM workflow_state;
 INSERT INTO sms_inbox (message_id, phone_number, message, received_at, processed_at)
@@ -54,6 +58,10 @@ ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "begun_texts": {"within": 3, "quiet": True, "fresh": 900},
     "replies_to_senders": {"senders": ["person-7@example.com"], "since": "2999-01-01"},
     "overtaken": {"ids": [FINISHED]},
+    "counts_by_state": {"states": [str(state) for state in State if state not in CLOSED]},
+    "changes_by_state": {"states": [str(state) for state in CLOSED], "since": "2999-01-01"},
+    "completed_since": {"since": "2999-01-01"},
+    "event_counts": {"since": "2999-01-01", "until": None},
     "workflow_by_message_id": {"message_id": "<77@example.com>"},
 }
 

@@ -26,7 +26,7 @@ TESTS_FAILED = 1  # pytest's exit code
 QUERIES = "email_orchestrator/store/queries.sql"
 REPLYING = "email_orchestrator/workflow/replying.py"
 MEANING = "email_orchestrator/workflow/meaning.py"
-ANSWERING = "email_orchestrator/workflow/answering.py"
+CONVERSATION = "email_orchestrator/workflow/conversation.py"
 TEXTING = "email_orchestrator/workflow/texting.py"
 SMTP = "email_orchestrator/clients/smtp.py"
 DOORS = "email_orchestrator/web/doors.py"
@@ -196,7 +196,7 @@ GUARDS = (
     ),
     Guard(
         "an unshown draft cannot be approved",
-        ANSWERING,
+        CONVERSATION,
         "workflow.state is State.AWAITING_USER and workflow.hidden_chars:\n            raise",
         "False:\n            raise",
         (TALKS,),
@@ -210,7 +210,7 @@ GUARDS = (
     ),
     Guard(
         "an unnamed answer needs exactly one draft",
-        ANSWERING,
+        CONVERSATION,
         "only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]",
         "only = offered",
         (TALKS,),
@@ -266,7 +266,7 @@ GUARDS = (
     ),
     Guard(
         "an answer that came before our record of the sending is kept",
-        ANSWERING,
+        CONVERSATION,
         "if workflow.state is State.SMS_SENDING and meaning.answers(workflow, self.said_at):",
         "if False:",
         (TEXTS,),
@@ -287,7 +287,7 @@ GUARDS = (
     ),
     Guard(
         "no bare retry of a reply of unknown fate",
-        ANSWERING,
+        CONVERSATION,
         "(len(failed) != 1 or failed[0].error == OUTCOME_UNKNOWN)",
         "len(failed) != 1",
         (REPLIES,),
@@ -315,7 +315,7 @@ GUARDS = (
     ),
     Guard(
         "no bare word for what may be out already",
-        ANSWERING,
+        CONVERSATION,
         "if only and only[0].error != OUTCOME_UNKNOWN:",
         "if only:",
         (REPLIES,),

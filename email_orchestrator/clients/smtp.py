@@ -19,7 +19,6 @@ from .smtp_wire import Answer, Lost, Wire, as_transmitted
 from .watching import Observer, nobody, watched
 
 SERVICE = "SMTP server"
-
 _PROBE_SECONDS = 5.0  # a kept connection that does not answer for so long is replaced
 _GOODBYE_SECONDS = 0.5
 _LOGGING_IN = ("greeting", "EHLO", "STARTTLS", "AUTH")
@@ -209,10 +208,10 @@ class SmtpMailer:
             raise _not_sent(lost) from lost
         try:
             answer = wire.command(".", clock.now() + self._answer_timeout, "the message")
+            if answer.code // 100 == 3:
+                raise Lost(f"it answered the message with {answer}")
         except Lost as lost:
             raise ServiceError(SERVICE, f"{lost}; it may have been sent", Kind.UNKNOWN) from lost
-        if answer.code // 100 == 3:
-            raise ServiceError(SERVICE, f"it answered the message with {answer}; it may have been sent", Kind.UNKNOWN)
         return _accept("message", answer)
 
     def _ask(self, wire: Wire, line: str, give_up_at: float, wanted: int = 2) -> None:

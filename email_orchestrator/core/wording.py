@@ -18,6 +18,7 @@ MENU = (
     "Also: list, more #7, undo, again #7, retry #7."
 )
 NOTHING_WAITS = "No draft waits for you."
+MAIL_RESUMED = "Trying to send mail again."
 
 
 def about(workflow: Workflow) -> str:
@@ -116,12 +117,10 @@ def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
         return NOTHING_WAITS
     count = f"{len(workflows)} drafts wait" if len(workflows) > 1 else "1 draft waits"
     head = f"{count}:" if verb is None else f"Which one? Nothing was done yet. {count}:"
-    lines = [head, *(about(workflow) for workflow in workflows[:10])]
-    if len(workflows) > 10:
-        lines.append(f"and {len(workflows) - 10} more")
     first = workflows[0].id
-    lines.append(f"1 #{first} sends, 2 #{first} <what to change> rewrites, 3 #{first} leaves it.")
-    return "\n".join(lines)
+    words = f"1 #{first} sends, 2 #{first} <what to change> rewrites, 3 #{first} leaves it."
+    more = [f"and {len(workflows) - 10} more"] if len(workflows) > 10 else []
+    return "\n".join([head, *(about(workflow) for workflow in workflows[:10]), *more, words])
 
 
 def undo_which(workflows: Sequence[Workflow]) -> str:
@@ -204,9 +203,8 @@ def outcome_unknown(workflow: Workflow) -> str:
     """Ask the owner about a reply that may or may not be out."""
     return (
         f"⚠️ I cannot tell whether the reply to {display_address(workflow.sender)} (#{workflow.id}) went out: the "
-        "connection "
-        f'broke at the last moment. Look into Sent Mail, then text "retry #{workflow.id}" to send it again '
-        f'or "3 #{workflow.id}" to close it.'
+        "connection broke at the last moment. Look into Sent Mail, then text "
+        f'"retry #{workflow.id}" to send it again or "3 #{workflow.id}" to close it.'
     )
 
 
@@ -250,8 +248,3 @@ def looks_like_a_loop(sender: str, count: int) -> str:
     """Tell the owner that a sender gets no further drafts for now."""
     who = display_address(sender)
     return f"⚠️ {who} got {count} replies in 3 hours. It may be a machine: further emails from it are left."
-
-
-def mail_resumed() -> str:
-    """Confirm that sending is tried again."""
-    return "Trying to send mail again."

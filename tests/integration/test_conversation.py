@@ -11,7 +11,7 @@ from email_orchestrator.core.commands import parse_command
 from email_orchestrator.core.models import InboundText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.workflow import answering, drafting, receiving, texting, upkeep
+from email_orchestrator.workflow import answering, conversation, drafting, receiving, texting, upkeep
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -266,7 +266,7 @@ def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monk
             raise RuntimeError("a bug")
         return parse_command(text)
 
-    monkeypatch.setattr(answering, "parse_command", parse)
+    monkeypatch.setattr(conversation, "parse_command", parse)
     belt.text("poison")
     answers = belt.answer("list")
     assert len(answers) == 2

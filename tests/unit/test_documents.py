@@ -55,7 +55,7 @@ GIVEN: dict[str, Any] = {
 }
 # What confirms that all is well, or is a part of another sentence.
 GOOD_NEWS = {
-    *("about", "sent", "sending_soon", "rewriting", "ignored", "undone", "trying_again", "mail_resumed"),
+    *("about", "sent", "sending_soon", "rewriting", "ignored", "undone", "trying_again"),
     *("what_to_change", "nothing_hidden", "what_happened"),
 }
 

@@ -1,0 +1,227 @@
+"""A conversation: what one text of the owner's asks for is done, and the owner is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..core import wording
+from ..core.commands import Command, Verb, parse_command
+from ..core.hours import is_answer
+from ..core.models import InboundText, Workflow
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
+from ..errors import WrongState
+from ..store import workflows
+from ..store.connection import Transaction
+from ..store.texts import Received, Sort
+from . import actions, asking, meaning
+from .desk import Desk, refusal, tell
+
+# Commands that need a draft the owner has; the others find their workflow in other ways.
+ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
+# What these mean depends on the texts before them.
+DEPEND_ON_WHAT_WAS_SAID = (Verb.UNDO, Verb.NUMBER, Verb.UNCLEAR)
+
+
+class StillSending(Exception):
+    """The draft that is answered is on the phone, but our record of its sending is not committed yet."""
+
+    def __init__(self, workflow_id: int) -> None:
+        self.workflow_id = workflow_id
+
+
+class Conversation:
+    """One text of the owner's, in the transaction that acts on it."""
+
+    def __init__(self, tx: Transaction, desk: Desk, received: Received) -> None:
+        self.tx = tx
+        self.desk = desk
+        self.text: InboundText = received.text
+        # A phone's clock may be fast, but nothing is here before it was written.
+        self.said_at = min(received.text.received_at, received.stored_at)
+        # A text that was fetched hours later is not part of a conversation any more.
+        self.fresh = is_answer(received.now, self.said_at)
+        self._id = received.id
+
+    def act(self) -> str:
+        """Do what the text asks, and queue the answer; returns what was done in a few words."""
+        command = parse_command(self.text.text)
+        question = asking.open_question(self.tx, self.said_at)
+        asking.close_question(self.tx, question)
+        if command.verb in DEPEND_ON_WHAT_WAS_SAID:
+            self._keep_order()
+        if question is not None:
+            command = asking.complete(question, command)
+        try:
+            return self._dispatch(command)
+        except WrongState as refusal:
+            self.say(str(refusal))
+            return f"{command.verb}: refused"
+
+    def say(self, text: str) -> None:
+        """Queue an answer."""
+        tell(self.tx, self.desk, Sort.ANSWER, text, urgent=self.fresh)
+
+    def _dispatch(self, command: Command) -> str:
+        if command.verb in ON_A_DRAFT:
+            return self._on_a_draft(command)
+        match command.verb:
+            case Verb.UNDO:
+                return self._undo(command)
+            case Verb.RETRY:
+                return self._retry(command)
+            case Verb.AGAIN:
+                return self._again(command)
+            case Verb.LIST:
+                self.say(wording.waiting_list(workflows.select(self.tx, "offered")))
+            case Verb.MENU:
+                self.say(wording.MENU)
+            case Verb.NUMBER:
+                self._describe(command)
+            case _:
+                return asking.not_a_command(self.tx, self.desk, command, urgent=self.fresh)
+        return str(command.verb)
+
+    def _on_a_draft(self, command: Command) -> str:
+        workflow = self._which(command)
+        if workflow is None:
+            return f"{command.verb}: which one?"
+        if workflow.state is State.SMS_SENDING and meaning.answers(workflow, self.said_at):
+            raise StillSending(workflow.id)
+        if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
+            note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
+            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
+            return f"{command.verb}: #{workflow.id} offered again"
+        if workflow.state is State.AWAITING_USER and not meaning.answers(workflow, self.said_at):
+            self.say(wording.answered_too_early(workflow, command.verb))
+            return f"{command.verb}: crossed with the draft of #{workflow.id}"
+        match command.verb:
+            case Verb.APPROVE:
+                self._approve(workflow)
+            case Verb.EDIT:
+                self._edit(workflow, command)
+            case Verb.IGNORE:
+                actions.ignore(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
+                self._confirm(wording.ignored(workflow))
+            case _:
+                self._more(workflow)
+        return f"{command.verb} #{workflow.id}"
+
+    def _which(self, command: Command) -> Workflow | None:
+        """Find the draft that is meant; where that is not clear, ask."""
+        if command.workflow_id is not None:
+            named = workflows.hold(self.tx, command.workflow_id)
+            if named is None:
+                self.say(wording.unknown_number(command.workflow_id))
+            return named
+        offered = workflows.select(self.tx, "offered")
+        meant = meaning.may_be_meant(self.tx, offered, self.said_at)
+        # When none can be meant, the only one there is gets told that the text crossed with it.
+        only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]
+        # What may be out already goes out by its number, or not at all.
+        if only and only[0].error != OUTCOME_UNKNOWN:
+            return workflows.hold(self.tx, only[0].id)
+        if offered:
+            asking.ask_which(self.tx, command, self.said_at)
+            self.say(wording.waiting_list([one for one in offered if one.id in meant] or offered, command.verb))
+        else:
+            self._nothing_waits()
+        return None
+
+    def _approve(self, workflow: Workflow) -> None:
+        if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
+            raise WrongState(wording.not_shown_yet(workflow))
+        if self.tx.row("rest_shown", id=workflow.id, revision=workflow.revision, since=self.said_at):
+            raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
+        delay = self.desk.policy.send_delay
+        actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
+        if delay:
+            self._confirm(wording.sending_soon(workflow, delay))
+
+    def _edit(self, workflow: Workflow, command: Command) -> None:
+        if workflow.state is State.AWAITING_USER and not command.words:
+            asking.ask_what(self.tx, workflow, self.said_at)
+            self.say(wording.what_to_change(workflow))
+            return
+        actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words, said_at=self.said_at)
+        self._confirm(wording.rewriting(workflow))
+
+    def _more(self, workflow: Workflow) -> None:
+        if workflow.state is not State.AWAITING_USER or not workflow.hidden_chars:
+            self.say(
+                wording.nothing_hidden(workflow)
+                if workflow.state is State.AWAITING_USER
+                else wording.what_happened(workflow, self.desk.policy)
+            )
+            return
+        actions.show_more(self.tx, self.desk, workflow, urgent=self.fresh)
+
+    def _undo(self, command: Command) -> str:
+        approved = workflows.select(self.tx, "approved")
+        if command.workflow_id is not None or not approved:
+            # The approval may not have come in yet; it counts for nothing when it does.
+            named = [command.workflow_id] if command.workflow_id else None
+            self.tx.run("owner_spoke", ids=named, at=self.said_at)
+        if command.workflow_id is None and len(approved) != 1:
+            self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
+            return "undo: which one?"
+        workflow = self._named(replace(command, workflow_id=command.workflow_id or approved[0].id))
+        if workflow is not None:
+            actions.undo(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
+            self.say(wording.undone(workflow))
+        return "undo"
+
+    def _retry(self, command: Command) -> str:
+        if command.workflow_id is None and actions.resume_mail(self.tx, self.desk):
+            self.say(wording.MAIL_RESUMED)
+            return "retry: mail resumed"
+        failed = workflows.select(self.tx, "failed")
+        # What may be out already is sent again only by its name.
+        if command.workflow_id is None and (len(failed) != 1 or failed[0].error == OUTCOME_UNKNOWN):
+            self.say(wording.failed_list(failed) if failed else wording.nothing_to("try again"))
+            return "retry: which one?"
+        workflow = self._named(replace(command, workflow_id=command.workflow_id or failed[0].id))
+        if workflow is not None:
+            if workflow.error == OUTCOME_UNKNOWN and meaning.is_earlier(self.said_at, workflow.updated_at):
+                raise refusal(self.tx, self.desk, workflow)
+            actions.retry(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
+            self._confirm(wording.trying_again(workflow))
+        return "retry"
+
+    def _again(self, command: Command) -> str:
+        offered = workflows.select(self.tx, "offered")
+        if command.workflow_id is None and not offered:
+            self._nothing_waits()
+            return "again: nothing waits"
+        if command.workflow_id is None and len(offered) > 1:
+            asking.ask_which(self.tx, command, self.said_at)
+            self.say(wording.waiting_list(offered, command.verb))
+            return "again: which one?"
+        workflow = self._named(replace(command, workflow_id=command.workflow_id or offered[0].id))
+        if workflow is not None:
+            actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
+        return "again"
+
+    def _keep_order(self) -> None:
+        """Wait with this text while an earlier one waits for a sending to be recorded."""
+        earlier = self.tx.row("earlier_waits", id=self._id)
+        if earlier is not None:
+            raise StillSending(earlier["waits_for"])
+
+    def _named(self, command: Command) -> Workflow | None:
+        workflow = workflows.hold(self.tx, command.workflow_id or 0)
+        if workflow is None:
+            self.say(wording.unknown_number(command.workflow_id or 0))
+        return workflow
+
+    def _nothing_waits(self) -> None:
+        last = workflows.select(self.tx, "last_moved")
+        self.say(wording.nothing_waits(last[0] if last else None, self.desk.policy))
+
+    def _describe(self, command: Command) -> None:
+        workflow = self._named(command)
+        if workflow is not None:
+            self.say(wording.what_happened(workflow, self.desk.policy))
+
+    def _confirm(self, text: str) -> None:
+        if self.desk.policy.confirm:
+            self.say(text)

@@ -20,6 +20,11 @@ SCHEMA = Path(__file__).parents[1] / "schema.sql"
 MEMORY = Path("/dev/shm")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes run the tests: one more than there are cores, since a third of their time is spent waiting."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def quickest_place() -> Path:
     """A folder for temporary folders: in memory where that has room and may hold programs, since a clone takes 20 ms

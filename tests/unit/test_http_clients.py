@@ -105,18 +105,18 @@ def test_an_answer_that_drips_in_cannot_outlast_the_timeout(gateway: GatewayStan
     began = time.monotonic()
     with pytest.raises(ServiceError, match=r"within 0\.3 s") as caught:
         SmsGateway(gateway.url, 0.3).send(OWNER, "hello")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.5
     assert caught.value.kind is Kind.UNKNOWN
 
 
 def test_a_body_that_drips_in_cannot_outlast_the_timeout(gateway: GatewayStandIn) -> None:
-    answer = Answer(body=b"{}" + b" " * 2000, drip=0.001)
+    answer = Answer(body=b"{}" + b" " * 6000, drip=0.001)
     gateway.script_after(answer)
-    headers = len(answer.encode()) - 2002
+    headers = len(answer.encode()) - 6002
     began = time.monotonic()
     with pytest.raises(ServiceError, match="no answer"):
         SmsGateway(gateway.url, 0.001 * headers * 2 + 0.4).send(OWNER, "hello")
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 4
 
 
 def test_an_answer_larger_than_the_limit_is_not_held(gateway: GatewayStandIn) -> None:

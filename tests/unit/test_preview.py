@@ -237,13 +237,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
-def test_ten_megabytes_of_anything_are_read_in_half_a_second(unit: str) -> None:
+def test_ten_megabytes_of_anything_are_read_in_seconds(unit: str) -> None:
     body = unit * (10_000_000 // len(unit))
     readable_text("warm up", None)
     for text, html in ((body, None), (None, body)):
         started = time.process_time()
         assert len(make_preview(text, html)) <= 600
-        assert time.process_time() - started < 0.5
+        # Half a second for the slowest; with the square of the length it would be hours.
+        assert time.process_time() - started < 5
 
 
 @given(st.lists(st.sampled_from([*HOSTILE, "</p>", "</div>", '"', "'", ">", "x", "-->", "</blockquote>"]), max_size=40))

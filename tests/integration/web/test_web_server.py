@@ -275,7 +275,7 @@ def test_a_refusal_reaches_the_client_while_it_still_sends(site: Site, size: int
     reply = site.deliver(b"x" * size)
     assert (reply.status, reply.error["code"]) == (413, "too_large")
     assert reply.headers["Server"] is None
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.usefixtures("no_tracebacks")
@@ -316,7 +316,7 @@ def test_two_hundred_silent_connections_keep_nobody_out(site: Site) -> None:
             stack.enter_context(socket.create_connection(("127.0.0.1", site.server.port)))
         began = time.monotonic()
         assert site.text().status == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
 
 
 def is_over(client: socket.socket) -> bool:
@@ -347,7 +347,7 @@ def test_whoever_takes_all_the_places_has_to_make_room(
         began = time.monotonic()
         assert site.call("GET", "/health").status == 200
         assert site.text().status == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         # Of the oldest some have to go; who came last stays.
         assert wait_until(lambda: sum(map(is_over, clients)) >= 400 - channel.CROWD)
         gone = [is_over(client) for client in clients]

@@ -79,7 +79,7 @@ def alone(house: House, count: int, latency: float = 0.0) -> Figures:
     """Drive whole workflows one at a time; own time is what the AI and the owner's reading do not account for."""
     house.clear()
     before = read_counters(house)
-    with daemon(house) as running:
+    with daemon(house, poll_interval=30) as running:
         time.sleep(1.5)
         idle, _ = resident_megabytes(running.pid)
         ready = running.ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
@@ -13,6 +14,8 @@ from .connection import Transaction
 CLOSED = frozenset({State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT})
 # No transaction lasts longer: by then every event of a moment is there to be counted for good.
 SETTLED_AFTER = timedelta(minutes=1)
+# A daemon counts anew every hour. Where none runs any more, and after a clock was set back, a count is of no use.
+KEPT_FOR = timedelta(hours=2)
 
 
 def counts_by_state(tx: Transaction, states: Collection[State] = tuple(State)) -> dict[State, int]:
@@ -22,27 +25,28 @@ def counts_by_state(tx: Transaction, states: Collection[State] = tuple(State)) -
     with its email counts until the next.
     """
     kept = memory.recall(tx, memory.CLOSED_COUNTS) if CLOSED & set(states) else None
-    found = _count(tx, [state for state in states if kept is None or state not in CLOSED])
-    if kept is not None:
-        changes = _changes(tx, datetime.fromisoformat(kept["until"]))
-        found |= {state: kept["counts"][state] + changes.get(state, 0) for state in CLOSED}
-    return {state: max(0, found.get(state, 0)) for state in states}
+    since = datetime.fromisoformat(kept["until"]) if kept else None
+    if kept is None or since is None or not timedelta() <= tx.now - since <= KEPT_FOR:
+        counts, _ = _look(tx, states, None)
+    else:
+        counts, changes = _look(tx, set(states) - CLOSED, since)
+        counts |= {state: kept["counts"][state] + changes[state] for state in CLOSED}
+    return {state: max(0, counts[state]) for state in states}
 
 
 def count_closed(tx: Transaction) -> None:
     """Count the closed workflows one by one, and keep how many there were a moment ago."""
     until = tx.now - SETTLED_AFTER
-    counts, changes = _count(tx, CLOSED), _changes(tx, until)
-    kept = {state: counts.get(state, 0) - changes.get(state, 0) for state in CLOSED}
+    counts, changes = _look(tx, CLOSED, until)
+    kept = {state: counts[state] - changes[state] for state in CLOSED}
     memory.remember(tx, memory.CLOSED_COUNTS, {"until": until, "counts": kept})
 
 
-def _count(tx: Transaction, states: Collection[State]) -> dict[State, int]:
-    rows = tx.rows("counts_by_state", states=[str(state) for state in states])
-    return {State(row["state"]): int(row["count"]) for row in rows}
-
-
-def _changes(tx: Transaction, since: datetime) -> dict[State, int]:
-    """Add up how many more workflows are in each closed state than before a moment."""
-    rows = tx.rows("changes_by_state", states=[str(state) for state in CLOSED], since=since)
-    return {State(row["state"]): int(row["count"]) for row in rows}
+def _look(tx: Transaction, states: Collection[State], since: datetime | None) -> tuple[Counter[State], Counter[State]]:
+    """Count the workflows in each of the states, and how many more are in each closed one since a moment."""
+    counts: Counter[State] = Counter()
+    changes: Counter[State] = Counter()
+    for row in tx.rows("states_and_changes", states=list(map(str, states)), closed=list(map(str, CLOSED)), since=since):
+        counts[State(row["state"])] += int(row["count"])
+        changes[State(row["state"])] += int(row["change"])
+    return counts, changes

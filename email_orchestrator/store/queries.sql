@@ -509,17 +509,16 @@ DELETE FROM service_state WHERE key = %(key)s
 
 -- Figures -----------------------------------------------------------------------------------------------------------
 
--- name: counts_by_state
--- How many workflows there are in each of the given states.
-SELECT current_state AS state, count(*) AS count FROM workflow_state
+-- name: states_and_changes
+-- How many workflows there are in each of `states`, and by how many those in each of `closed` have become more since a
+-- moment (None: by none). In one statement, so that nothing moves between the two.
+SELECT current_state AS state, count(*) AS count, 0 AS change FROM workflow_state
  WHERE current_state = ANY (%(states)s::text[])
  GROUP BY current_state
-
--- name: changes_by_state
--- By how many the workflows in each of the given states have become more since a moment.
-SELECT s.state, sum(s.change) AS count
+ UNION ALL
+SELECT s.state, 0, sum(s.change)
   FROM workflow_event e CROSS JOIN LATERAL (VALUES (e.to_state, 1), (e.from_state, -1)) AS s (state, change)
- WHERE e.at >= %(since)s AND s.state = ANY (%(states)s::text[])
+ WHERE e.at >= %(since)s::timestamptz AND s.state = ANY (%(closed)s::text[])
  GROUP BY s.state
 
 -- name: completed_since

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from email_orchestrator.core.states import State
+from email_orchestrator.store.connection import Row, Transaction
 from email_orchestrator.store.counting import counts_by_state
 from email_orchestrator.workflow import upkeep
 
@@ -77,5 +79,39 @@ def test_what_was_closed_without_a_trace_by_then_is_in_the_count(belt: Belt) -> 
     close(belt, "1")
     belt.sql("DELETE FROM workflow_event")
     upkeep.count_closed(belt.desk)
+    close(belt, "3")
+    assert counted(belt) == {State.REPLY_SENT: 1, State.USER_IGNORED: 1}
+
+
+def test_what_is_closed_during_the_count_is_counted_once(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(belt, "1")
+    waiting = [belt.offered().id]
+    ask = Transaction.rows
+
+    def ask_and_be_overtaken(tx: Transaction, name: str, **values: Any) -> list[Row]:
+        found = ask(tx, name, **values)
+        if waiting:
+            other = threading.Thread(target=belt.answer, args=(f"1 #{waiting.pop()}",))
+            other.start()
+            other.join()
+        return found
+
+    monkeypatch.setattr(Transaction, "rows", ask_and_be_overtaken)
+    upkeep.count_closed(belt.desk)
+    assert counted(belt) == {State.REPLY_SENT: 2}
+
+
+@pytest.mark.parametrize("off", ["1 hour", "-3 hours"], ids=["the clock was set back", "no daemon runs any more"])
+def test_a_count_of_another_time_is_of_no_use(belt: Belt, off: str) -> None:
+    close(belt, "1")
+    close(belt, "1")
+    upkeep.count_closed(belt.desk)
+    belt.sql("UPDATE workflow_event SET at = at + %s::interval", off)
+    belt.sql(
+        "UPDATE service_state SET value = value || jsonb_build_object('until', (value ->> 'until')::timestamptz"
+        " + %s::interval) WHERE key = 'closed_counts'",
+        off,
+    )
+    belt.sql("DELETE FROM processed_emails WHERE id = (SELECT min(id) FROM processed_emails)")
     close(belt, "3")
     assert counted(belt) == {State.REPLY_SENT: 1, State.USER_IGNORED: 1}

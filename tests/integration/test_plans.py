@@ -58,8 +58,11 @@ ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "begun_texts": {"within": 3, "quiet": True, "fresh": 900},
     "replies_to_senders": {"senders": ["person-7@example.com"], "since": "2999-01-01"},
     "overtaken": {"ids": [FINISHED]},
-    "counts_by_state": {"states": [str(state) for state in State if state not in CLOSED]},
-    "changes_by_state": {"states": [str(state) for state in CLOSED], "since": "2999-01-01"},
+    "states_and_changes": {
+        "states": [str(state) for state in State if state not in CLOSED],
+        "closed": [str(state) for state in CLOSED],
+        "since": "2999-01-01",
+    },
     "completed_since": {"since": "2999-01-01"},
     "event_counts": {"since": "2999-01-01", "until": None},
     "workflow_by_message_id": {"message_id": "<77@example.com>"},

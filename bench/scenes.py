@@ -75,10 +75,9 @@ def several(house: House, count: int, workers: int) -> Figures:
     return figures
 
 
-def alone(house: House, count: int, latency: float = 0.0) -> Figures:
-    """Drive whole workflows one at a time; own time is what the AI and the owner's reading do not account for."""
+def alone(house: House, count: int) -> Figures:
+    """Drive whole workflows one at a time; own time is what the owner's reading does not account for."""
     house.clear()
-    before = read_counters(house)
     with daemon(house, poll_interval=30) as running:
         time.sleep(1.5)
         idle, _ = resident_megabytes(running.pid)
@@ -88,20 +87,17 @@ def alone(house: House, count: int, latency: float = 0.0) -> Figures:
             wait_for(house, number, 20)
             time.sleep(0.05)
         story = house.world("story")
-    time.sleep(0.3)
-    after, came = read_counters(house), house.world("count")
     listed = [at for at, what in story if what == "listed"]
     offered = [at for at, what in story if what.startswith("offer")]
     approved = [at for at, what in story if what.startswith("approve")]
     mailed = [at for at, what in story if what == "mail"]
-    first = [(there - here) * 1000 - latency * 1000 for here, there in zip(listed, offered, strict=False)]
-    second = [(there - here) * 1000 for here, there in zip(approved, mailed, strict=False)]
-    own = [a + b for a, b in zip(first, second, strict=False)]
+    first = [(there - here) * 1000 for here, there in zip(listed, offered, strict=True)]
+    second = [(there - here) * 1000 for here, there in zip(approved, mailed, strict=True)]
+    own = [a + b for a, b in zip(first, second, strict=True)]
     return {
         **percentiles("own_ms", own),
         **percentiles("poll_to_text_ms", first),
         **percentiles("webhook_to_smtp_ms", second),
-        "commits_per_workflow": (after.commits - before.commits - came["polls"] - count) / count,
         "resident_mb_idle": idle,
         "ready_s": ready,
     }

@@ -66,7 +66,7 @@ def run(settings: Settings, dsn: str) -> None:
         signal.signal(number, stop.put_up)
     # A terminal that goes away is no reason to end; there is nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    house = _furnish(settings, wiring.make_database(dsn), stop)
+    house = _furnish(settings, wiring.make_database(dsn, writes=True), stop)
     with _web_server(house) as server:
         house.vitals.thread("web", server.alive)
         if _wait_for_schema(house):

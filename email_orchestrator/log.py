@@ -87,7 +87,8 @@ class _File(logging.handlers.WatchedFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if isinstance(sys.exc_info()[1], OSError):
             self._drop()
-            print(self.format(record), file=sys.stderr)
+            with suppress(OSError):
+                print(self.format(record), file=sys.stderr)
         else:
             super().handleError(record)
 

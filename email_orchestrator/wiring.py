@@ -112,9 +112,12 @@ def make_clients(settings: Settings, observe: Observer = nobody) -> Clients:
     )
 
 
-def make_database(dsn: str) -> Database:
-    """Make the database behind a libpq connection string; it connects when it is first used."""
-    return Database(dsn)
+def make_database(dsn: str, *, writes: bool = False) -> Database:
+    """Make the database behind a libpq connection string, which connects when it is first used.
+
+    For who lives by writing (`writes`), one that can only be read counts as away.
+    """
+    return Database(dsn, writes=writes)
 
 
 @contextmanager

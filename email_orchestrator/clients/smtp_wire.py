@@ -36,6 +36,10 @@ class Answer:
     def __str__(self) -> str:
         return f"{self.code} {' '.join(self.lines)}"[:200].rstrip()
 
+    def without(self, secret: str) -> Answer:
+        """Return the answer with a secret taken out, which servers repeat when they did not understand it."""
+        return Answer(self.code, tuple(line.replace(secret, "***") for line in self.lines))
+
 
 class Wire:
     """A connection to an SMTP server. Deadlines are moments of `clock.now()`; every method may raise Lost."""
@@ -91,11 +95,11 @@ class Wire:
         """
         if "PLAIN" in mechanisms.split():
             secrets = _base64("\0".join(("", username, password)))
-            return self.command(f"AUTH PLAIN {secrets}", deadline)
+            return self.command(f"AUTH PLAIN {secrets}", deadline).without(secrets)
         answer = self.command("AUTH LOGIN", deadline)
-        for secret in (username, password):
+        for secret in map(_base64, (username, password)):
             if answer.code == 334:
-                answer = self.command(_base64(secret), deadline, "AUTH LOGIN")
+                answer = self.command(secret, deadline, "AUTH LOGIN").without(secret)
         return answer
 
     def command(self, line: str, deadline: float, name: str | None = None) -> Answer:

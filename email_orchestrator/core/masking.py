@@ -13,7 +13,7 @@ TAIL = 7
 # its plus sign is `%2B`, as the `@` of a mail address is `%40`.
 _PHONE = re.compile(r"(\+|%2B)[1-9](?:[ ().-]{0,2}\d){3,14}(?!\d)", re.IGNORECASE)
 _ADDRESS = re.compile(
-    r"""(?:([^\s@<>()\[\],;:"'])[^\s@<>()\[\],;:"']{0,63}|"[^"\n]{1,64}")(@|%40)([\w-]+\.[\w.-]+|\[[\w.:]+\])"""
+    r"""(?:(?<![^\s@<>()\[\],;:"'])([^\s@<>()\[\],;:"'])[^\s@<>()\[\],;:"]{0,999}|"[^"\n]{1,64}")(@|%40)([\w-]+\.[\w.-]+|\[[\w.:]+\])"""
 )
 # What a terminal obeys, what ends a line, what turns the direction of the text around, and what is no character.
 _CONTROL = re.compile(

@@ -28,6 +28,7 @@ SESSION = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
+    "application_name": "email-orchestrator",
     "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
     " -c timezone=UTC -c client_min_messages=warning"
     # Every statement has an index to go by, and in its order. A plan is made once for a connection, perhaps while a
@@ -36,8 +37,8 @@ SESSION = {
 }
 # A connection that was lost while it rested is found out within so many seconds.
 QUICK = 1.0
-# One journey to the server for both: what is decided in a transaction nearly always needs its time.
-BEGIN = "BEGIN; SELECT now()"
+# One journey to the server for all: what is decided in a transaction nearly always needs its time.
+BEGIN = "BEGIN; SELECT now(), current_setting('transaction_read_only')::bool"
 
 
 class Transaction:
@@ -50,7 +51,9 @@ class Transaction:
         self._afterwards: list[Callable[[], None]] = []
         self._cursor.execute(BEGIN)
         # The moment the transaction began, by the database's clock.
-        self.now: datetime = self._cursor.fetchall()[0][0]
+        self.now: datetime
+        self.read_only: bool
+        self.now, self.read_only = self._cursor.fetchall()[0]
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """Run the named statement and return its rows."""
@@ -95,11 +98,14 @@ class Transaction:
 
 
 class Database:
-    """The database behind a libpq connection string; safe to use from several threads at once."""
+    """The database behind a libpq connection string; safe to use from several threads at once.
 
-    def __init__(self, dsn: str, application_name: str = "email-orchestrator") -> None:
+    For who lives by writing (`writes`), one that can only be read, as a copy of another can, is as good as away.
+    """
+
+    def __init__(self, dsn: str, *, writes: bool = False) -> None:
         self._dsn = dsn
-        self._application_name = application_name
+        self._writes = writes
         self._local = threading.local()
         # Counts the times that connections were lost: one that was opened before the last time is lost as well.
         self._epoch = 0
@@ -178,13 +184,18 @@ class Database:
     def _begin_on(self, connection: psycopg2.extensions.connection) -> Transaction:
         try:
             with bounded(connection, self._seconds):
-                return Transaction(connection, self._local.known)
+                transaction = Transaction(connection, self._local.known)
         except psycopg2.Error as error:
             self._lose(connection, error)
             raise DatabaseUnavailable(f"The database is not available: {first_line(error)}") from error
         except BaseException:
             self.close()
             raise
+        if self._writes and transaction.read_only:
+            # The next connection may lead to the one that has taken over.
+            self.close()
+            raise DatabaseUnavailable("The database can only be read: it is a copy of another, or was set to be so")
+        return transaction
 
     def _kept(self) -> psycopg2.extensions.connection | None:
         """Return this thread's connection, when it has one that is not known to be lost."""
@@ -194,7 +205,7 @@ class Database:
     def _connect(self) -> psycopg2.extensions.connection:
         self.close()
         epoch = self._epoch
-        session: dict[str, Any] = {**SESSION, "application_name": self._application_name}
+        session: dict[str, Any] = dict(SESSION)
         if self._seconds is not None:
             # Whole seconds, and two at least, says libpq.
             session["connect_timeout"] = str(max(2, math.ceil(min(self._seconds, CONNECT_TIMEOUT))))

@@ -56,7 +56,13 @@ def is_about_the_server(error: psycopg2.Error) -> bool:
 
     Not supported is a prepared statement whose tables have changed: a fresh connection prepares it anew.
     """
-    of_that_kind = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.NotSupportedError)
+    of_that_kind = isinstance(
+        error,
+        psycopg2.OperationalError
+        | psycopg2.InterfaceError
+        | psycopg2.NotSupportedError
+        | psycopg2.errors.ReadOnlySqlTransaction,
+    )
     return (of_that_kind and not _is_about_the_value(error)) or type(error) is psycopg2.DatabaseError
 
 

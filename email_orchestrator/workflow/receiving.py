@@ -17,6 +17,8 @@ from .ports import Gateway
 
 log = logging.getLogger(__name__)
 
+# Of an id no more is kept: a longer one is no reason to lose a text.
+LONGEST_ID = 200
 # Texts are read again from before the last round: the gateway may list one late, and repeats are recognised.
 OVERLAP = timedelta(minutes=10)
 
@@ -64,7 +66,7 @@ def _keep(tx: Transaction, desk: Desk, text: InboundText) -> bool:
     # The owner's number is kept in one spelling, so that one text is recognised however it is delivered.
     cleaned = replace(
         text,
-        message_id=clean_line(text.message_id),
+        message_id=clean_line(text.message_id)[:LONGEST_ID],
         phone_number=desk.policy.phone_number,
         text=clean_text(text.text),
     )

@@ -130,7 +130,7 @@ def test_without_the_database_it_stays_up_says_so_once_and_goes_on_by_itself(
     begun = time.monotonic()
     assert house.gateway.text_from_owner("1") == 503
     assert time.monotonic() - begun < 2
-    time.sleep(2.5)
+    time.sleep(2.5)  # everybody has looked in vain more than once by now
     assert process.poll() is None
     assert len(house.log_lines(". Work goes on when it is back")) == 1
     assert house.log_lines("The database is back") == []
@@ -141,6 +141,33 @@ def test_without_the_database_it_stays_up_says_so_once_and_goes_on_by_itself(
     assert len(house.log_lines("The database is back")) == 1
     assert house.log_lines("stumbled") == []
     assert end(process) == 0
+
+
+def test_a_database_that_can_only_be_read_is_as_good_as_away(house: House) -> None:
+    process = house.start_ready(plain=True)
+    number = offered(house, "approve.1@example.com")
+    forbid_writing(house, "on")
+    assert wait_until(lambda: house.health()[0] == 503, 5)
+    assert house.gateway.text_from_owner("1") == 503
+    assert wait_until(lambda: house.log_lines(". Work goes on when it is back") != [])
+    forbid_writing(house, "off")
+    house.gateway.wait_for_text(lambda text: "Sent to" in text.message, timeout=10)
+    assert state(house, number) == "reply_sent"
+    assert len(house.log_lines(". Work goes on when it is back")) == len(house.log_lines("The database is back")) == 1
+    assert house.log_lines("stumbled") + house.log_lines("Traceback") == []
+    assert end(process) == 0
+
+
+def forbid_writing(house: House, whether: str) -> None:
+    """Let nobody write in the database, or everybody again, as after a change from a server to its copy and back."""
+    house.sql(
+        "SET TRANSACTION READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET default_transaction_read_only"
+        f" = {whether}', current_database()); END $$"
+    )
+    house.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
 
 
 def test_a_daemon_that_starts_before_its_database_waits_for_it_and_says_so(

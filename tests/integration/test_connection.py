@@ -67,3 +67,8 @@ def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None
     while time.monotonic() - began < 0.8:
         sleep(database, 0.05, patience=0.3)
     assert [thread.name for thread in threading.enumerate()].count("database patience") <= 1
+
+
+def test_where_nothing_may_be_written_the_database_is_as_good_as_away(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="read-only"), database.transaction() as tx:
+        tx.script("SET TRANSACTION READ ONLY; CREATE TABLE note ()")

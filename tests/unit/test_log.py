@@ -245,6 +245,17 @@ def test_a_full_disk_stops_nobody_and_the_log_goes_to_standard_error(stderr: Cal
         handler.close()
 
 
+def test_nowhere_to_write_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = Path("/dev/full").open("w", buffering=1, encoding="utf-8")  # noqa: SIM115 - it cannot be closed in peace
+    monkeypatch.setattr(sys, "stderr", nowhere)
+    set_up_logging("INFO", "text", Path("/dev/full"), SECRETS)
+    log.info("no room here, and none there")
+    [handler] = logging.getLogger().handlers
+    for full in (handler, nowhere):
+        with suppress(OSError):
+            full.close()
+
+
 ON_A_FULL_DISK = """
 import json, logging, resource, sys
 from pathlib import Path

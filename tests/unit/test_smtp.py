@@ -544,6 +544,21 @@ def test_a_wrong_password_is_tried_once_whatever_the_server_offers(auth: str) ->
 
 
 @pytest.mark.parametrize(
+    ("auth", "sent"),
+    [("AUTH PLAIN", f"\0ann@example.com\0{PASSWORD}"), ("AUTH LOGIN", PASSWORD)],
+    ids=["PLAIN", "LOGIN"],
+)
+def test_a_password_that_the_server_repeats_is_told_to_nobody(auth: str, sent: str) -> None:
+    secret = base64.b64encode(sent.encode())
+    with (
+        ScriptedServer("AUTH", b"501 5.5.2 Cannot decode " + secret + b"\r\n", auth=auth) as server,
+        pytest.raises(AccountError, match=r"Cannot decode \*\*\*") as caught,
+    ):
+        new_mailer(server.port).check()
+    assert secret.decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("auth", "expected"),
     [
         ("AUTH PLAIN", [b"\0ann@example.com\0" + PASSWORD.encode()]),

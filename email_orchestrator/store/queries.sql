@@ -75,6 +75,7 @@ SELECT n.id AS newer, w.* FROM workflow_state n
    AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                            'user_edit_requested')
  ORDER BY n.id, w.id
+   FOR UPDATE OF w
 
 -- name: supersedes
 -- Remember on a new workflow which older one it closed.
@@ -234,7 +235,8 @@ SELECT w.*, now() AS now FROM workflow_state w
 -- name: waits_no_more
 -- Drafts that the owner had when writing, in the second of %(written)s, and that had stopped waiting, or have since,
 -- without the owner knowing it then: what the owner had texted by then is known, and so is a timeout or a newer email
--- of which a text had told. After some days nobody means them any more. A draft that counts as failed may be on the phone.
+-- of which a text had told. After some days nobody means them any more. A draft that counts as failed may be on the
+-- phone, and so may one that is tried again after that.
 SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
  WHERE e.at >= %(written)s::timestamptz - interval '3 days'
    AND e.to_state IN ('user_approved', 'user_edit_requested', 'user_ignored', 'timeout')
@@ -255,6 +257,11 @@ UNION
 SELECT w.id FROM workflow_state w
  WHERE w.current_state = 'failed' AND w.previous_state = 'sms_sending'
    AND w.offered_at BETWEEN %(written)s::timestamptz - interval '3 days' AND %(written)s::timestamptz + interval '1 s'
+UNION
+SELECT w.id FROM workflow_state w
+ WHERE w.current_state = 'sms_sending' AND w.offered_at IS NULL
+   AND EXISTS (SELECT FROM sms_outbox o WHERE o.workflow_id = w.id AND o.revision = w.draft_revision
+                  AND o.kind = 'offer' AND o.status = 'failed')
 
 -- name: owner_spoke
 -- The owner said something of some drafts, or of all that wait: what was written before it is no answer to them any more.

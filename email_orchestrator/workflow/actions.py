@@ -139,7 +139,7 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         workflow,
         State.AWAITING_USER,
         actor,
-        said_at=said_at,
+        said_at=said_at or tx.now,  # what was texted before is no answer any more, whoever takes it back
         only_from=State.USER_APPROVED,
         reason="taken back by the owner",
         approved_hash=None,

@@ -91,7 +91,7 @@ class Conversation:
             note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
             return f"{command.verb}: #{workflow.id} offered again"
-        if workflow.state is State.AWAITING_USER and not meaning.answers(workflow, self.said_at):
+        if meaning.is_outdated(workflow, self.said_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
         match command.verb:
@@ -157,10 +157,9 @@ class Conversation:
 
     def _undo(self, command: Command) -> str:
         approved = workflows.select(self.tx, "approved")
-        if command.workflow_id is not None or not approved:
-            # The approval may not have come in yet; it counts for nothing when it does.
-            named = [command.workflow_id] if command.workflow_id else None
-            self.tx.run("owner_spoke", ids=named, at=self.said_at)
+        # The approval may not have come in yet; it counts for nothing when it does.
+        named = [command.workflow_id] if command.workflow_id else None
+        self.tx.run("owner_spoke", ids=named, at=self.said_at)
         if command.workflow_id is None and len(approved) != 1:
             self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
             return "undo: which one?"

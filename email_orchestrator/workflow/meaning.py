@@ -26,6 +26,14 @@ def answers(workflow: Workflow, written: datetime) -> bool:
     return workflow.responded_at is None or not is_earlier(written, workflow.responded_at)
 
 
+def is_outdated(workflow: Workflow, written: datetime) -> bool:
+    """Say whether the owner wrote before the draft was on its way to the phone, or before a later word about it."""
+    if workflow.state is State.AWAITING_USER or (workflow.state is State.SMS_SENDING and workflow.offered_at):
+        return not answers(workflow, written)
+    decided = workflow.state in (State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT)
+    return not decided and workflow.responded_at is not None and is_earlier(written, workflow.responded_at)
+
+
 def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime) -> set[int]:
     """List the drafts that a text without a number can be about, by number.
 

@@ -1,0 +1,137 @@
+"""What was written before something happened, and read after it, does no harm; nor do two who act at once."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg2
+import pytest
+from house import wait_until
+
+from email_orchestrator.core.models import TextStyle
+from email_orchestrator.core.states import Actor, State
+from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.workflow import actions, answering, texting
+
+if TYPE_CHECKING:
+    from .conftest import Belt
+
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def seconds_ago(seconds: int) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=seconds)
+
+
+def on_the_phone_for_a_minute(belt: Belt) -> None:
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at - interval '1 minute'")
+
+
+@pytest.mark.parametrize("rewritten", [False, True], ids=["the first draft", "a rewritten one"])
+def test_a_text_from_before_a_draft_was_on_its_way_does_not_close_it_between_its_parts(
+    belt: Belt, rewritten: bool
+) -> None:
+    belt.with_policy(style=TextStyle(format="multipart"))
+    if rewritten:
+        belt.offered()
+        on_the_phone_for_a_minute(belt)
+        belt.text("2 yes, but on Friday", seconds_ago(20))
+        assert answering.answer_one(belt.desk)
+    else:
+        belt.email()
+        belt.poll()
+    belt.draft()
+    while belt.workflow(1).offered_at is None or belt.state(1) is not State.SMS_SENDING:
+        assert texting.text_one(belt.desk, belt.gateway)
+    belt.answer("3", seconds_ago(30))
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_text_from_before_an_edit_does_not_close_what_is_being_rewritten(belt: Belt) -> None:
+    belt.offered()
+    on_the_phone_for_a_minute(belt)
+    belt.text("2 #1 accept, but on Friday", seconds_ago(10))
+    assert answering.answer_one(belt.desk)
+    belt.answer("3 #1", seconds_ago(20))
+    assert belt.state(1) is State.AWAITING_USER
+    assert belt.workflow(1).edit_iteration == 1
+
+
+def test_a_text_from_before_an_approval_does_not_close_it_when_its_sending_failed(belt: Belt) -> None:
+    belt.offered()
+    on_the_phone_for_a_minute(belt)
+    belt.mailer.failures.append(ServiceError("SMTP", "550 no", Kind.PERMANENT))
+    belt.answer("1 #1", seconds_ago(10))
+    belt.answer("3 #1", seconds_ago(20))
+    assert belt.state(1) is State.FAILED
+
+
+def test_an_approval_from_before_it_was_taken_back_by_hand_sends_nothing(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    on_the_phone_for_a_minute(belt)
+    belt.text("1", seconds_ago(20))
+    assert answering.answer_one(belt.desk)
+    with belt.database.transaction() as tx:
+        actions.undo(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.answer("1", seconds_ago(10))
+    belt.hurry()
+    belt.work()
+    assert belt.mailer.mails == []
+
+
+def test_an_undo_without_a_number_counts_also_for_an_approval_that_is_still_on_its_way(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.offered(sender="maria@example.org")
+    on_the_phone_for_a_minute(belt)
+    belt.answer("1 #1", seconds_ago(30))
+    belt.answer("undo", seconds_ago(10))
+    belt.answer("1 #2", seconds_ago(20))
+    belt.hurry()
+    belt.work()
+    assert belt.mailer.mails == []
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["not handed over again yet", "refused once"])
+def test_a_bare_approval_is_not_for_another_draft_while_one_that_may_be_on_the_phone_is_texted_again(
+    belt: Belt, refused: bool
+) -> None:
+    belt.offered(sender="maria@example.org")
+    belt.gateway.failures.extend([ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)] * 4)
+    belt.email(sender="john@example.com")
+    belt.poll()
+    for _ in range(5):
+        belt.work()
+        belt.hurry()
+    assert belt.state(2) is State.FAILED
+    belt.text("retry #2")
+    assert answering.answer_one(belt.desk)
+    if refused:
+        belt.gateway.failures.append(ServiceError("SMS Gateway", "the text was not sent", Kind.TRANSIENT))
+        belt.work()
+    belt.text("1")
+    assert answering.answer_one(belt.desk)
+    assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER, State.SMS_SENDING]
+
+
+def test_a_draft_that_moves_on_just_then_is_overtaken_all_the_same(belt: Belt) -> None:
+    belt.email(thread_id="<thread@example.com>")
+    belt.poll()
+    belt.email(thread_id="<thread@example.com>")
+
+    def poll() -> None:
+        belt.poll()
+        belt.database.close()
+
+    poller = threading.Thread(target=poll)
+    worker = psycopg2.connect(belt.dsn)
+    with worker, worker.cursor() as cursor:
+        cursor.execute("UPDATE workflow_state SET current_state = 'ai_generating' WHERE id = 1")
+        poller.start()
+        assert wait_until(lambda: belt.sql(BLOCKED) != [])
+    worker.close()
+    poller.join()
+    assert [belt.state(1), belt.state(2)] == [State.USER_IGNORED, State.PENDING]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..core.states import OUTCOME_UNKNOWN, Actor, State
+from ..core.states import Actor, State
 from ..errors import Kind, OrchestratorError, ServiceError, WrongState
 from . import common, interruption, terminal
 
@@ -173,7 +173,7 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
     match workflow.state:
         case State.REPLY_SENT:
             return f"Sent to {workflow.sender} (#{workflow_id})."
-        case State.FAILED if workflow.error == OUTCOME_UNKNOWN:
+        case State.FAILED if workflow.doubt:
             raise OrchestratorError(
                 f"#{workflow_id} may or may not have been sent, look into Sent Mail: `retry {workflow_id}` sends it "
                 f"again with the same Message-ID, `ignore {workflow_id}` closes it."

@@ -9,7 +9,7 @@ from typing import Any
 from ..core.hours import is_quiet, show_moment
 from ..core.models import Workflow
 from ..core.policy import Policy
-from ..core.states import OUTCOME_UNKNOWN, State
+from ..core.states import State
 from ..store import memory, texts
 from ..store.connection import Transaction
 from ..store.counting import counts_by_state
@@ -70,7 +70,7 @@ def next_step(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
             return f"nothing; its texts were cleared {show_moment(workflow.texts_cleared_at, policy)}"
         case State.TIMEOUT:
             return f'nothing, unless the owner texts "again #{name}" to have the draft back'
-        case State.FAILED if workflow.error == OUTCOME_UNKNOWN:
+        case State.FAILED if workflow.doubt:
             return (
                 f"nothing by itself: the reply may be out, look into Sent Mail; `email-orchestrator retry {name}` "
                 f"sends it again with the same Message-ID, `ignore {name}` closes it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from .states import State
+from .states import OUTCOME_UNKNOWN, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,11 @@ class Workflow:
     created_at: datetime
     updated_at: datetime
     texts_cleared_at: datetime | None = None
+
+    @property
+    def doubt(self) -> str | None:
+        """The trouble that no later step makes undone: a reply of this workflow that may be out."""
+        return self.error if self.error == OUTCOME_UNKNOWN else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from .hours import show_time
 from .models import Workflow
 from .policy import Policy
 from .quoting import display_address, quote_line
-from .states import OUTCOME_UNKNOWN, State
+from .states import State
 
 MENU = (
     "Text 1 to send a draft, 2 <what to change> to rewrite it, 3 to leave it. With several waiting, name one: 1 #7. "
@@ -44,9 +44,7 @@ def rewriting(workflow: Workflow) -> str:
 
 def ignored(workflow: Workflow) -> str:
     """Confirm that an email is left, or a reply of unknown fate given up."""
-    if workflow.error == OUTCOME_UNKNOWN:
-        return f"Closed: {about(workflow)}. Whether its reply went out is not known."
-    return f"Left unanswered: {about(workflow)}"
+    return f"Closed: {about(workflow)}. {_fate(workflow)}" if workflow.doubt else f"Left unanswered: {about(workflow)}"
 
 
 def undone(workflow: Workflow) -> str:
@@ -138,7 +136,7 @@ def not_acted_on(text: str) -> str:
 def failed_list(workflows: Sequence[Workflow]) -> str:
     """List workflows that failed, with the words to use."""
     doubt = " (may be out already)"
-    names = [about(one) + (doubt if one.error == OUTCOME_UNKNOWN else "") for one in workflows[:10]]
+    names = [about(one) + (doubt if one.doubt else "") for one in workflows[:10]]
     lines = ["Which one?", *names, f'Text "retry #{workflows[0].id}".']
     return "\n".join(lines)
 
@@ -161,15 +159,13 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
         case State.REPLY_SENT:
             sent_at = workflow.reply_sent_at or workflow.updated_at
             return f"{number} was already sent to {display_address(workflow.sender)} on {show_time(sent_at, policy)}."
-        case State.USER_IGNORED if workflow.error == OUTCOME_UNKNOWN:
-            return f"{number} was closed on {when}. Whether its reply went out before is not known."
         case State.USER_IGNORED:
-            why = f" ({workflow.error})" if workflow.error else ""
-            return f"{number} was closed on {when}{why}. Nothing was sent."
+            why = f" ({workflow.error})" if workflow.error and not workflow.doubt else ""
+            return f"{number} was closed on {when}{why}. {_fate(workflow)}"
         case State.TIMEOUT:
             back = "" if workflow.texts_cleared_at else f' Text "again {number}" to have it back.'
-            return f"{number} timed out on {when}. Nothing was sent.{back}"
-        case State.FAILED if workflow.error == OUTCOME_UNKNOWN:
+            return f"{number} timed out on {when}. {_fate(workflow)}{back}"
+        case State.FAILED if workflow.doubt:
             return (
                 f"Whether the reply to {number} went out on {when} is not known. Look into Sent Mail, then text "
                 f'"retry {number}" to send it again or "3 {number}" to close it.'
@@ -211,7 +207,7 @@ def outcome_unknown(workflow: Workflow) -> str:
 def changed_since(workflow: Workflow) -> str:
     """Tell the owner that what would be sent is not what was approved."""
     number = f"#{workflow.id}"
-    if workflow.error == OUTCOME_UNKNOWN:
+    if workflow.doubt:
         return (
             f"⚠️ {number} is no longer what you approved. It may be out already, as it was then: look into Sent Mail. "
             f"It comes again as it would go out now, and only 1 {number} sends that."
@@ -226,9 +222,12 @@ def not_texted(workflow: Workflow, reason: str) -> str:
 
 def timed_out(workflow: Workflow) -> str:
     """Tell the owner that a draft has waited long enough."""
-    return (
-        f"⌛ {about(workflow)} had no answer from you and is closed. Nothing was sent. 1 #{workflow.id} brings it back."
-    )
+    number = f"#{workflow.id}"
+    return f"⌛ {about(workflow)} had no answer from you and is closed. {_fate(workflow)} 1 {number} brings it back."
+
+
+def _fate(workflow: Workflow) -> str:
+    return "Whether a reply went out before is not known." if workflow.doubt else "Nothing was sent."
 
 
 def reminder(workflows: Sequence[Workflow]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ..core import notification, wording
 from ..core.models import Workflow
 from ..core.reply_headers import new_message_id
-from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
+from ..core.states import Actor, State, may_follow
 from ..errors import NotFound, WrongState
 from ..store import emails, memory, texts, workflows
 from ..store.connection import Transaction
@@ -102,7 +102,7 @@ def edit(
         edit_iteration=workflow.edit_iteration + 1,
         retry_count=0,
         next_attempt_at=None,
-        error_message=None,
+        error_message=workflow.doubt,
     )
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "edit"))
 
@@ -118,8 +118,7 @@ def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, sai
         said_at=said_at,
         reason="left by the owner",
         user_command="ignore",
-        # Where it is not known whether the reply went out, closing does not make it known.
-        error_message=workflow.error if workflow.error == OUTCOME_UNKNOWN else None,
+        error_message=workflow.doubt,
     )
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "ignore"))
 

@@ -8,7 +8,7 @@ from ..core import wording
 from ..core.commands import Command, Verb, parse_command
 from ..core.hours import is_answer
 from ..core.models import InboundText, Workflow
-from ..core.states import OUTCOME_UNKNOWN, Actor, State
+from ..core.states import Actor, State
 from ..errors import WrongState
 from ..store import workflows
 from ..store.connection import Transaction
@@ -118,7 +118,7 @@ class Conversation:
         # When none can be meant, the only one there is gets told that the text crossed with it.
         only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]
         # What may be out already goes out by its number, or not at all.
-        if only and only[0].error != OUTCOME_UNKNOWN:
+        if only and not workflows.may_have_gone_out(self.tx, only[0].id):
             return workflows.hold(self.tx, only[0].id)
         if offered:
             asking.ask_which(self.tx, command, self.said_at)
@@ -175,12 +175,12 @@ class Conversation:
             return "retry: mail resumed"
         failed = workflows.select(self.tx, "failed")
         # What may be out already is sent again only by its name.
-        if command.workflow_id is None and (len(failed) != 1 or failed[0].error == OUTCOME_UNKNOWN):
+        if command.workflow_id is None and (len(failed) != 1 or workflows.may_have_gone_out(self.tx, failed[0].id)):
             self.say(wording.failed_list(failed) if failed else wording.nothing_to("try again"))
             return "retry: which one?"
         workflow = self._named(replace(command, workflow_id=command.workflow_id or failed[0].id))
         if workflow is not None:
-            if workflow.error == OUTCOME_UNKNOWN and meaning.is_earlier(self.said_at, workflow.updated_at):
+            if workflow.doubt and meaning.is_earlier(self.said_at, workflow.updated_at):
                 raise refusal(self.tx, self.desk, workflow)
             actions.retry(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self._confirm(wording.trying_again(workflow))

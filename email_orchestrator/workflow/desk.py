@@ -14,7 +14,7 @@ from ..core import notification, wording
 from ..core.hours import is_answer
 from ..core.models import Composed, Workflow
 from ..core.policy import Policy
-from ..core.states import Actor, State
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import DatabaseUnavailable, WrongState
 from ..store import texts, workflows
 from ..store.connection import Database, Transaction
@@ -179,9 +179,13 @@ def offer_note(workflow: Workflow) -> str:
 def give_up(
     tx: Transaction, desk: Desk, workflow: Workflow, reason: str, claim: str | None, channel: str = "sms"
 ) -> bool:
-    """Move a workflow to `failed` and tell the owner; False when somebody else moved it first."""
+    """Move a workflow to `failed` and tell the owner; False when somebody else moved it first.
+
+    Where a reply may be out since an earlier attempt, that stays its trouble, whatever the last one came to.
+    """
+    trouble = OUTCOME_UNKNOWN if workflows.may_have_gone_out(tx, workflow.id) else reason
     moved = advance(
-        tx, desk, workflow, State.FAILED, actor=Actor.TIMER, reason=reason, claim=claim, error_message=reason
+        tx, desk, workflow, State.FAILED, actor=Actor.TIMER, reason=reason, claim=claim, error_message=trouble
     )
     if moved:
         urgent = is_answer(tx.now, workflow.responded_at)

@@ -107,7 +107,7 @@ def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft
         sms_sent_at=None,
         retry_count=0,
         next_attempt_at=None,
-        error_message=None,
+        error_message=workflow.doubt,
     )
     if not moved:
         return

@@ -173,7 +173,7 @@ def _count_as_sent(tx: Transaction, desk: Desk, workflow: Workflow) -> bool:
         return False
     if current.state is State.REPLY_SENT:
         return True  # it was recorded, and the answer to that commit was lost
-    doubted = current.error == OUTCOME_UNKNOWN and current.state is State.FAILED
+    doubted = current.doubt is not None and current.state is State.FAILED
     path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
     if not may_follow(current.state, path[0]):
         return False
@@ -212,7 +212,7 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
     """Find out whether a reply went out; ask the owner when that cannot be told. Never send it again from here."""
     workflow = claimed.workflow
     # After a crash the attempts are those of the sending, not of the looking.
-    looked = workflow.attempts if workflow.error == OUTCOME_UNKNOWN else 0
+    looked = workflow.attempts if workflow.doubt else 0
     done = looked if lookups is None else lookups
     try:
         found = sent_mail is not None and sent_mail.was_sent(workflow.reply_message_id or "")

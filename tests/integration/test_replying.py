@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from email_orchestrator import clock
-from email_orchestrator.core.states import Actor, State
+from email_orchestrator.core.states import OUTCOME_UNKNOWN, Actor, State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
 from email_orchestrator.store.connection import Database, Transaction
 from email_orchestrator.workflow import actions, letters, replying
@@ -453,3 +453,56 @@ def test_trouble_with_the_account_pauses_all_replies_whoever_has_the_lease_by_no
     monkeypatch.setattr(belt.mailer, "send", refused_too_late)
     assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
     assert belt.sql("SELECT value ->> 'trouble' FROM service_state WHERE key = 'mail_pause'") == [("credentials",)]
+
+
+# A reply that may be out stays so -----------------------------------------------------------------------------------
+
+
+def of_unknown_fate(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    for _ in range(4):
+        belt.hurry()
+        belt.work()
+    assert (belt.state(1), belt.workflow(1).doubt) == (State.FAILED, OUTCOME_UNKNOWN)
+    # What is texted in the second of a question may have been written before it.
+    belt.sql("UPDATE workflow_state SET updated_at = updated_at - interval '5 s'")
+
+
+def test_a_later_refusal_does_not_make_known_what_became_of_the_first_attempt(belt: Belt) -> None:
+    of_unknown_fate(belt)
+    belt.mailer.failures.append(PERMANENT)
+    belt.answer("retry #1")
+    assert belt.state(1) is State.FAILED
+    belt.answer("retry")
+    assert belt.mailer.mails == []
+    assert "is not known" in belt.answer("3 #1")[0]
+    assert "is not known" in belt.answer("1 #1")[0]
+
+
+@pytest.fixture
+def offered_anew(belt: Belt) -> Belt:
+    """A draft that comes again because what was approved has changed since, and that may be out as it was."""
+    of_unknown_fate(belt)
+    belt.with_policy(signature="-- \nnew")
+    belt.answer("retry #1")
+    assert belt.state(1) is State.AWAITING_USER
+    return belt
+
+
+def test_what_may_be_out_goes_out_by_its_number_only_also_when_it_was_rewritten(offered_anew: Belt) -> None:
+    offered_anew.answer("2 #1 shorter")
+    offered_anew.answer("1")
+    assert offered_anew.mailer.mails == []
+    offered_anew.answer("1 #1")
+    assert offered_anew.state(1) is State.REPLY_SENT
+
+
+def test_of_what_may_be_out_no_timeout_says_that_nothing_was_sent(offered_anew: Belt) -> None:
+    offered_anew.sql("UPDATE workflow_state SET timeout_at = now()")
+    offered_anew.check_timeouts()
+    offered_anew.work()
+    assert offered_anew.state(1) is State.TIMEOUT
+    assert "is not known" in offered_anew.gateway.texts[-1]
+    assert "Nothing was sent" not in offered_anew.gateway.texts[-1]

@@ -34,6 +34,10 @@ class DatabaseRefused(DatabaseUnavailable):
         super().__init__(f"{says}. {mend}")
 
 
+class WrongInstallation(OrchestratorError):
+    """Something that the service needs on this machine is missing or not as it must be: a new start changes nothing."""
+
+
 class SchemaMismatch(OrchestratorError):
     """The database's schema is missing, older or newer than this program's."""
 

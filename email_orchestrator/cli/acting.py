@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.states import Actor, State
-from ..errors import Kind, OrchestratorError, ServiceError, WrongState
+from ..errors import Kind, OrchestratorError, ServiceError, Trouble, WrongState
 from . import common, interruption, terminal
 
 if TYPE_CHECKING:
@@ -187,9 +187,10 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
             raise ServiceError("Mail", _left_open(workflow_id), Kind.TRANSIENT)
         case State.USER_APPROVED:
             reason = workflow.error or pause.get("message") or "another process has it in hand"
+            when = f"after `retry {workflow_id}`" if pause.get("trouble") == Trouble.CREDENTIALS else "when that works"
             raise ServiceError(
                 "Mail",
-                f"#{workflow_id} is approved but not out yet ({reason}); the service sends it when that works, "
+                f"#{workflow_id} is approved but not out yet ({reason}); the service sends it {when}, "
                 f"`undo {workflow_id}` takes it back.",
                 Kind.TRANSIENT,
             )

@@ -23,6 +23,7 @@ from ..errors import (
     SchemaMismatch,
     ServiceError,
     SettingsError,
+    WrongInstallation,
     WrongState,
 )
 from . import acting, checking, reading, running, terminal
@@ -42,6 +43,7 @@ def exit_code(error: Exception) -> int:
         DatabaseUnavailable: TEMPORARY,
         SettingsError: CONFIGURATION,
         SchemaMismatch: CONFIGURATION,
+        WrongInstallation: CONFIGURATION,
     }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED)
 

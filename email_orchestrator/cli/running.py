@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..errors import OrchestratorError
+from ..errors import OrchestratorError, ServiceError
 from . import common
 
 
@@ -44,11 +46,25 @@ def init_db(env_file: Path | None) -> None:
     click.echo(f"The database {done} (schema version {schema.VERSION}).")
 
 
+class _Hours(click.FloatRange):
+    """Hours that are a number: `nan` is within no range and outside of none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        hours = float(super().convert(value, param, ctx))
+        if math.isnan(hours):
+            self.fail(f"{value!r} is no number of hours.", param, ctx)
+        return hours
+
+
+HOURS = _Hours(0.01, 24 * 3650)
+
+
 @click.command()
-@click.option("--lookback", type=click.FloatRange(0.01, 24 * 3650), metavar="HOURS", help="Reach further back.")
+@click.option("--lookback", type=HOURS, metavar="HOURS", help="Reach further back.")
 @click.pass_obj
 def poll(env_file: Path | None, lookback: float | None) -> None:
     """Do one round of intake and work, then exit."""
+    from ..store.figures import work_done
     from ..wiring import make_clients
     from ..workflow.retention import clear_old_texts
     from ..workflow.round import work_through
@@ -57,13 +73,22 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
         # A log file gets all of it; in a shell only trouble is worth a line beside the summary.
         common.log_as_set(settings, None if settings.log_file or common.verbose() else "WARNING")
         clients = make_clients(settings)
+        with desk.database.transaction() as tx:
+            began = tx.now
+        away: ServiceError | None = None
         try:
-            done = work_through(desk, clients, lookback)
-            # Where cron runs this in place of the service, nobody else does.
-            clear_old_texts(desk, settings.retention_days)
+            work_through(desk, clients, lookback)
+        except ServiceError as error:
+            away = error
         finally:
             clients.mailer.close()
+        # Where cron runs this in place of the service, nobody else does.
+        clear_old_texts(desk, settings.retention_days)
+        with desk.database.transaction() as tx:
+            done = work_done(tx, began)
     click.echo(", ".join(f"{name}: {count}" for name, count in done.items()))
+    if away is not None:
+        raise away
 
 
 @click.command()

@@ -105,7 +105,8 @@ def _is_dumb() -> bool:
 def _is_terminal(stream: TextIO) -> bool:
     try:
         return os.isatty(stream.fileno())
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
+        # Closed, or none at all: a process may be started without its standard streams.
         return False
 
 

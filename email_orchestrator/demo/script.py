@@ -10,7 +10,7 @@ from collections import Counter
 import click
 
 from ..core.states import State
-from ..store import workflows
+from ..store import texts, workflows
 from . import inbox, screen
 from .stage import OWNER_ADDRESS, DemoFailed, Stage
 from .standins import AcceptedMail, SentMessage
@@ -94,9 +94,9 @@ def wait_until_all_are_settled(stage: Stage, count: int) -> None:
 def busy(stage: Stage) -> bool:
     """Say whether the daemon still has something to do."""
     with stage.database.transaction() as tx:
-        waiting = tx.rows("begun_texts", within=60)
+        waiting = texts.has_begun(tx, within=60, quiet=False)
         found = workflows.select(tx, "workflows", states=None, limit=1000)
-    return bool(waiting) or any(workflow.state not in AT_REST for workflow in found)
+    return waiting or any(workflow.state not in AT_REST for workflow in found)
 
 
 def report_mailbox(stage: Stage) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 from .account import Account, choose_account, prepare_folder
-from .errors import EmbeddedPostgresError, WrongVersionError
+from .errors import EmbeddedPostgresError, FolderUnusableError, WrongVersionError
 from .folder import (
     find_server,
     make_private_folder,
@@ -116,6 +116,12 @@ class EmbeddedPostgres:
             raise RuntimeError("this EmbeddedPostgres was started already")
         try:
             return self._start()
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            self.stop()
+            raise FolderUnusableError(
+                f"The data folder {self._folder} (DATA_DIR) cannot be used ({error.strerror}: {error.filename}): "
+                "name a folder that is there or can be made, and that this user may write in."
+            ) from error
         except OSError as error:
             self.stop()
             raise EmbeddedPostgresError(f"The database in {self._folder} cannot be started: {error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,6 +74,22 @@ def transitions(tx: Transaction, since: datetime, until: datetime | None = None)
     """Count the transitions between two moments by from-state ("" for a workflow's first), to-state and actor."""
     rows = tx.rows("event_counts", since=since, until=until)
     return {(row["from_state"] or "", row["to_state"], row["actor"]): int(row["count"]) for row in rows}
+
+
+def work_done(tx: Transaction, since: datetime) -> dict[str, int]:
+    """Count what was done since a moment, whoever did it; what was tried in vain does not count."""
+    moved: Counter[str] = Counter()
+    for (from_state, to_state, _), count in transitions(tx, since).items():
+        moved[to_state if from_state else ""] += count
+    texts = tx.row("text_counts", since=since) or dict.fromkeys(("answered", "sent"), 0)
+    return {
+        "emails taken": moved[""],
+        "texts answered": int(texts["answered"]),
+        "drafts written": moved[State.AI_GENERATED],
+        "texts sent": int(texts["sent"]),
+        "replies sent": moved[State.REPLY_SENT],
+        "failed": moved[State.FAILED],
+    }
 
 
 def spans(tx: Transaction, since: datetime, until: datetime | None = None) -> dict[str, Span]:

@@ -531,6 +531,11 @@ SELECT s.state, 0, sum(s.change)
 -- name: completed_since
 SELECT count(*) AS count FROM workflow_event WHERE to_state = 'reply_sent' AND at >= %(since)s
 
+-- name: text_counts
+-- How many texts of the owner's were acted on since a moment, and how many to the owner the gateway has taken.
+SELECT (SELECT count(*) FROM sms_inbox WHERE processed_at >= %(since)s) AS answered,
+       (SELECT count(*) FROM sms_outbox WHERE sent_at >= %(since)s) AS sent
+
 -- name: event_counts
 -- How often each transition happened, and who caused it, from a moment until another (None: until now).
 SELECT from_state, to_state, actor, count(*) AS count FROM workflow_event

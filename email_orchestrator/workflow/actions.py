@@ -151,7 +151,9 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
 
 
 def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
-    """Let a failed workflow go on at the step that failed, its attempts counted anew."""
+    """Let a failed workflow go on at the step that failed, counted anew; end the rest of an approved reply."""
+    if workflow.state is State.USER_APPROVED and resume_mail(tx, desk):
+        return
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
     # A row of the first design may have failed in any state.

@@ -38,15 +38,14 @@ class Outside(Protocol):
         """Knows what was sent."""
 
 
-def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = None) -> dict[str, int]:
-    """Take new emails and do all the work that is due; returns how often each thing was done.
+def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = None) -> None:
+    """Take new emails and do all the work that is due.
 
     Raises ServiceError when the Email Monitor is away, after everything else was done.
     """
     away: ServiceError | None = None
-    done = {"emails taken": 0, "texts answered": 0, "drafts written": 0, "texts sent": 0, "replies sent": 0}
     try:
-        done["emails taken"] = intake.poll(desk, outside.monitor, lookback_hours)
+        intake.poll(desk, outside.monitor, lookback_hours)
     except ServiceError as error:
         away = error
     try:
@@ -55,26 +54,24 @@ def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = No
         log.warning("%s", error)
     # What the owner said in time counts, however late it is read.
     while answering.answer_one(desk):
-        done["texts answered"] += 1
+        pass
     upkeep.check_timeouts(desk)
     upkeep.offer_stranded(desk)
-    steps: dict[str, Callable[[], bool]] = {
-        "texts answered": lambda: answering.answer_one(desk),
-        "drafts written": lambda: drafting.draft_one(desk, outside.generator),
-        "texts sent": lambda: texting.text_one(desk, outside.gateway),
-        "replies sent": lambda: replying.reply_one(desk, outside.mailer, outside.sent_mail),
-    }
+    steps: list[Callable[[], bool]] = [
+        lambda: answering.answer_one(desk),
+        lambda: drafting.draft_one(desk, outside.generator),
+        lambda: texting.text_one(desk, outside.gateway),
+        lambda: replying.reply_one(desk, outside.mailer, outside.sent_mail),
+        lambda: notices.email_one(desk, outside.mailer),
+    ]
     while True:
         busy = False
-        for name, step in steps.items():
+        for step in steps:
             while step():
-                done[name] += 1
                 busy = True
-        busy = notices.email_one(desk, outside.mailer) or busy
         if busy:
             continue
         if not texting.in_the_middle(desk) or desk.wait(desk.policy.part_gap):
             break
     if away is not None:
         raise away
-    return done

@@ -40,6 +40,16 @@ def test_a_person_plays_the_phone_sees_the_reply_and_ends_it_with_ctrl_c(shell: 
     assert "Traceback" not in terminal.text
 
 
+def test_the_end_of_the_input_ends_the_demo_once_the_work_in_hand_is_done(shell: Shell) -> None:
+    with shell.terminal("demo") as terminal:
+        terminal.wait_for("1=Send 2=Edit 3=Ignore", 60)
+        terminal.type("1")
+        terminal.press_ctrl_d()
+        assert terminal.wait() == 0
+    assert "Sent to john@example.com (#1)" in terminal.text
+    assert "That was it." in terminal.text
+
+
 def test_a_terminal_that_is_closed_leaves_nothing_behind(shell: Shell, server_folder: Path) -> None:
     with shell.terminal("demo", TMPDIR=str(server_folder)) as terminal:
         terminal.wait_for("You are the phone", 60)

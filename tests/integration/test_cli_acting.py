@@ -151,6 +151,12 @@ def test_trouble_with_the_account_is_told_for_every_reply_that_rests_for_it(
     assert mail.refused_logins == 1
     assert belt.state(2) is State.USER_APPROVED
     assert shell.run("undo", "2").exit_code == 0
+    assert "after `retry 2`" in shell.run("approve", "2").stderr
+    assert shell.run("retry", "1").exit_code == 0
+    belt.hurry()
+    belt.work()
+    assert belt.state(1) is State.REPLY_SENT
+    assert shell.run("retry", "1").exit_code == 4
 
 
 @pytest.fixture

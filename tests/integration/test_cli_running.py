@@ -100,7 +100,7 @@ def test_a_poll_takes_emails_in_and_does_all_the_work_that_is_due(belt: Belt, sh
     belt.email(subject="Lunch?")
     result = shell.run("poll")
     assert (result.exit_code, result.stderr) == (0, "")
-    done = "emails taken: 1, texts answered: 0, drafts written: 1, texts sent: 1, replies sent: 0\n"
+    done = "emails taken: 1, texts answered: 0, drafts written: 1, texts sent: 1, replies sent: 0, failed: 0\n"
     assert result.stdout == done
     assert belt.state(1) is State.AWAITING_USER
     assert 'about "Lunch?"' in outside.gateway.sent[-1].message
@@ -125,7 +125,7 @@ def test_without_the_email_monitor_a_poll_does_the_rest_and_fails_for_now(
     belt.text("1")
     outside.monitor.stop()
     result = shell.run("poll")
-    assert (result.exit_code, result.stdout) == (75, "")
+    assert (result.exit_code, result.stdout.rpartition("texts sent")[2]) == (75, ": 1, replies sent: 1, failed: 0\n")
     assert result.stderr.startswith("Error: Email Monitor: no connection to 127.0.0.1:")
     assert result.stderr.count("\n") == 1
     assert belt.state(1) is State.REPLY_SENT
@@ -144,7 +144,23 @@ def test_trouble_with_another_service_is_told_beside_the_summary(belt: Belt, she
     result = shell.run("poll")
     assert result.exit_code == 0
     assert "WARNING workflow 1: AI Reply Generator: no connection to " in result.stderr
+    assert "drafts written: 0, texts sent: 0, replies sent: 0" in result.stdout
     assert belt.state(1) is State.AI_GENERATING
+
+
+@pytest.mark.parametrize("hours", ["nan", "0", "inf", "x"])
+def test_hours_that_are_none_are_refused(shell: Shell, hours: str) -> None:
+    result = shell.run("poll", "--lookback", hours)
+    assert result.exit_code == 2
+    assert "--lookback" in result.stderr
+
+
+def test_a_data_folder_that_cannot_be_used_is_a_matter_of_the_installation(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    result = Shell(tmp_path, DATA_DIR=str(file), **ACCOUNT).run("run")
+    assert result.exit_code == 78
+    assert f"The data folder {file} (DATA_DIR) cannot be used" in result.stderr
 
 
 @pytest.mark.usefixtures("outside")

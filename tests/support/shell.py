@@ -137,6 +137,10 @@ class Terminal:
     def type(self, line: str) -> None:
         os.write(self._number, line.encode() + b"\n")
 
+    def press_ctrl_d(self) -> None:
+        """End the input, as a terminal does at the beginning of a line."""
+        os.write(self._number, b"\x04")
+
     def press_ctrl_c(self) -> None:
         """Interrupt the command and all it started, as a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)

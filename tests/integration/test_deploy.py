@@ -192,21 +192,24 @@ def test_the_shell_command_hands_over_every_secret() -> None:
 
 
 def test_the_shell_command_passes_on_words_and_exit_code_as_they_are(tmp_path: Path) -> None:
+    typed = ["edit", "7", 'make it "shorter", $please: $100 ${OFF} $$', "two\nlines\n", "", "\\ *"]
     fake = tmp_path / "systemd-run"
-    fake.write_text('#!/bin/sh\nfor word in "$@"; do printf "%s\\n" "<$word>"; done\nexit 75\n')
+    fake.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\nexit 75\n")
     fake.chmod(0o755)
     done = subprocess.run(
-        [SHELL, "edit", "7", 'make it "shorter", $please'],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        [SHELL, *typed],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 75
-    words = done.stdout.splitlines()
-    program = words.index("</opt/email-orchestrator/bin/email-orchestrator>")
-    assert words[program + 1 :] == ["<edit>", "<7>", '<make it "shorter", $please>']
-    assert "<--property=LoadCredential=API_TOKEN:email-orchestrator.API_TOKEN>" in words[:program]
+    words = done.stdout.split("\0")[:-1]
+    program = words.index("/opt/email-orchestrator/bin/email-orchestrator")
+    # systemd.service(5): a dollar that begins no variable is written twice.
+    assert words[program + 1 :] == [word.replace("$", "$$") for word in typed]
+    assert "--property=LoadCredential=API_TOKEN:email-orchestrator.API_TOKEN" in words[:program]
+    assert "--setenv=NO_COLOR=1" in words[:program]
 
 
 @pytest.mark.parametrize("name", ["journal.yml", "file.yml"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..core import wording
 from ..core.commands import Command, Verb, parse_command
 from ..core.hours import is_answer
@@ -53,8 +51,8 @@ class Conversation:
             command = asking.complete(question, command)
         try:
             return self._dispatch(command)
-        except WrongState as refusal:
-            self.say(str(refusal))
+        except WrongState as refused:
+            self.say(str(refused))
             return f"{command.verb}: refused"
 
     def say(self, text: str) -> None:
@@ -109,10 +107,7 @@ class Conversation:
     def _which(self, command: Command) -> Workflow | None:
         """Find the draft that is meant; where that is not clear, ask."""
         if command.workflow_id is not None:
-            named = workflows.hold(self.tx, command.workflow_id)
-            if named is None:
-                self.say(wording.unknown_number(command.workflow_id))
-            return named
+            return self._named(command.workflow_id)
         offered = workflows.select(self.tx, "offered")
         meant = meaning.may_be_meant(self.tx, offered, self.said_at)
         # When none can be meant, the only one there is gets told that the text crossed with it.
@@ -163,7 +158,7 @@ class Conversation:
         if command.workflow_id is None and len(approved) != 1:
             self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
             return "undo: which one?"
-        workflow = self._named(replace(command, workflow_id=command.workflow_id or approved[0].id))
+        workflow = self._named(command.workflow_id or approved[0].id)
         if workflow is not None:
             actions.undo(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self.say(wording.undone(workflow))
@@ -178,7 +173,7 @@ class Conversation:
         if command.workflow_id is None and (len(failed) != 1 or workflows.may_have_gone_out(self.tx, failed[0].id)):
             self.say(wording.failed_list(failed) if failed else wording.nothing_to("try again"))
             return "retry: which one?"
-        workflow = self._named(replace(command, workflow_id=command.workflow_id or failed[0].id))
+        workflow = self._named(command.workflow_id or failed[0].id)
         if workflow is not None:
             if workflow.doubt and meaning.is_earlier(self.said_at, workflow.updated_at):
                 raise refusal(self.tx, self.desk, workflow)
@@ -195,7 +190,7 @@ class Conversation:
             asking.ask_which(self.tx, command, self.said_at)
             self.say(wording.waiting_list(offered, command.verb))
             return "again: which one?"
-        workflow = self._named(replace(command, workflow_id=command.workflow_id or offered[0].id))
+        workflow = self._named(command.workflow_id or offered[0].id)
         if workflow is not None:
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
         return "again"
@@ -206,10 +201,11 @@ class Conversation:
         if earlier is not None:
             raise StillSending(earlier["waits_for"])
 
-    def _named(self, command: Command) -> Workflow | None:
-        workflow = workflows.hold(self.tx, command.workflow_id or 0)
+    def _named(self, number: int) -> Workflow | None:
+        """Find and hold a workflow by its number; say so when there is none."""
+        workflow = workflows.hold(self.tx, number)
         if workflow is None:
-            self.say(wording.unknown_number(command.workflow_id or 0))
+            self.say(wording.unknown_number(number))
         return workflow
 
     def _nothing_waits(self) -> None:
@@ -217,7 +213,7 @@ class Conversation:
         self.say(wording.nothing_waits(last[0] if last else None, self.desk.policy))
 
     def _describe(self, command: Command) -> None:
-        workflow = self._named(command)
+        workflow = self._named(command.workflow_id or 0)
         if workflow is not None:
             self.say(wording.what_happened(workflow, self.desk.policy))
 

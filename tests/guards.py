@@ -36,6 +36,7 @@ CLAIMS = "tests/integration/test_claims.py"
 REPLIES = "tests/integration/test_replying.py"
 TEXTS = "tests/integration/test_texting.py"
 TALKS = "tests/integration/test_conversation.py"
+OVERTAKEN = "tests/integration/test_overtaken_texts.py"
 BELT = "tests/integration/test_belt.py"
 SCHEMAS = "tests/integration/test_schema.py"
 WEBHOOK = "tests/integration/web/test_web_webhook.py"
@@ -288,7 +289,7 @@ GUARDS = (
     Guard(
         "no bare retry of a reply of unknown fate",
         CONVERSATION,
-        "(len(failed) != 1 or failed[0].error == OUTCOME_UNKNOWN)",
+        "(len(failed) != 1 or workflows.may_have_gone_out(self.tx, failed[0].id))",
         "len(failed) != 1",
         (REPLIES,),
     ),
@@ -316,7 +317,7 @@ GUARDS = (
     Guard(
         "no bare word for what may be out already",
         CONVERSATION,
-        "if only and only[0].error != OUTCOME_UNKNOWN:",
+        "if only and not workflows.may_have_gone_out(self.tx, only[0].id):",
         "if only:",
         (REPLIES,),
     ),
@@ -368,6 +369,41 @@ GUARDS = (
         "with interruption.asks_first(stop):",
         "if True:",
         ("tests/integration/test_cli_terminal.py",),
+    ),
+    Guard(
+        "a text from before closes nothing that is still on its way to the phone or being rewritten",
+        CONVERSATION,
+        "if meaning.is_outdated(workflow, self.said_at):",
+        "if workflow.state is State.AWAITING_USER and meaning.is_outdated(workflow, self.said_at):",
+        (OVERTAKEN,),
+    ),
+    Guard(
+        "an undo by hand counts for the texts before it",
+        "email_orchestrator/workflow/actions.py",
+        "said_at=said_at or tx.now,",
+        "said_at=said_at,",
+        (OVERTAKEN,),
+    ),
+    Guard(
+        "a bare approval is asked about while another draft that may be on the phone is texted again",
+        QUERIES,
+        "AND o.kind = 'offer' AND o.status = 'failed')",
+        "AND false)",
+        (OVERTAKEN,),
+    ),
+    Guard(
+        "an older draft is held while a newer email overtakes it",
+        QUERIES,
+        "   FOR UPDATE OF w\n\n-- name: supersedes",
+        "\n-- name: supersedes",
+        (OVERTAKEN,),
+    ),
+    Guard(
+        "what may be out stays so, whatever a later attempt came to",
+        "email_orchestrator/workflow/desk.py",
+        "OUTCOME_UNKNOWN if workflows.may_have_gone_out(tx, workflow.id) else reason",
+        "reason",
+        (REPLIES,),
     ),
 )
 

@@ -21,7 +21,7 @@ ENDS = {
     "ignore": "user_ignored",
     "wait": "timeout",
 }
-STORY_SECONDS = 30.0
+STORY_SECONDS = 90.0
 AT_ONCE = 4
 SAMPLE = 16
 MakeHouse = Callable[..., House]

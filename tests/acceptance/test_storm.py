@@ -67,7 +67,7 @@ def emails_coming_in(house: House, count: int, every: float) -> Iterator[None]:
             thread.join()
 
 
-def settle(house: House, owner: Owner, seconds: float = 30.0) -> None:
+def settle(house: House, owner: Owner, seconds: float = 90.0) -> None:
     """Wait until nothing is left to be done, or no longer."""
 
     def over() -> bool:

@@ -48,6 +48,7 @@ class Transaction:
         self.connection = connection
         self._cursor = connection.cursor()
         self._known = known
+        self._left: list[bytes] = []
         self._afterwards: list[Callable[[], None]] = []
         self._cursor.execute(BEGIN)
         # The moment the transaction began, by the database's clock.
@@ -57,7 +58,7 @@ class Transaction:
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """Run the named statement and return its rows."""
-        self._execute(name, values)
+        self._send(self._ready(name, values))
         columns = [column.name for column in self._cursor.description or ()]
         return [dict(zip(columns, row, strict=True)) for row in self._cursor.fetchall()]
 
@@ -68,12 +69,19 @@ class Transaction:
 
     def run(self, name: str, **values: Any) -> int:
         """Run the named statement for its effect and return how many rows it touched."""
-        self._execute(name, values)
+        self._send(self._ready(name, values))
         return int(self._cursor.rowcount)
+
+    def leave(self, name: str, **values: Any) -> None:
+        """Have the named statement run for its effect, in its turn, and save it a journey of its own to the server.
+
+        It goes with whatever is said to the server next, the commit at the latest, which then fails where it fails.
+        """
+        self._left.append(self._ready(name, values))
 
     def script(self, statements: str) -> None:
         """Run several statements that take no values and return nothing."""
-        self._cursor.execute(statements)
+        self._send(statements.encode())
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Have `action` called once the transaction is committed, and not at all if it is not."""
@@ -81,20 +89,26 @@ class Transaction:
 
     def commit(self) -> None:
         """Make it all true."""
-        self._cursor.execute("COMMIT")
+        self._send(b"COMMIT")
 
     def committed(self) -> None:
         """Do what was left for after the commit."""
         for action in self._afterwards:
             action()
 
-    def _execute(self, name: str, values: dict[str, Any]) -> None:
-        """Run the named statement, which is parsed and planned once for the connection."""
+    def _ready(self, name: str, values: dict[str, Any]) -> bytes:
+        """Fill in the named statement, which is parsed and planned once for the connection."""
         statement = prepared(name)
         if name not in self._known:
             self._cursor.execute(statement.prepare)
             self._known.add(name)
-        self._cursor.execute(statement.execute, [values[value] for value in statement.values])
+        filled: bytes = self._cursor.mogrify(statement.execute, [values[value] for value in statement.values])
+        return filled
+
+    def _send(self, statement: bytes) -> None:
+        """Send a statement, behind those that were left for it to take along; the answer is its own."""
+        self._cursor.execute(b"; ".join((*self._left, statement)))
+        self._left.clear()
 
 
 class Database:

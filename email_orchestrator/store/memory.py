@@ -19,7 +19,7 @@ CLOSED_COUNTS = "closed_counts"
 
 def remember(tx: Transaction, key: str, value: dict[str, Any]) -> None:
     """Keep a value under a name, in place of what was there."""
-    tx.run("remember", key=key, value=json.dumps(value, default=datetime.isoformat))
+    tx.leave("remember", key=key, value=json.dumps(value, default=datetime.isoformat))
 
 
 def recall(tx: Transaction, key: str) -> dict[str, Any] | None:
@@ -36,4 +36,4 @@ def mail_is_paused(tx: Transaction) -> bool:
 
 def forget(tx: Transaction, key: str) -> None:
     """Drop the value under a name, if there is one."""
-    tx.run("forget", key=key)
+    tx.leave("forget", key=key)

@@ -98,7 +98,8 @@ SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_addre
 
 -- name: move
 -- Move a workflow along a path of states, if it is still in the state and draft revision it was read in and, where a
--- claim is given, still ours. Writes one event for each state passed, ends the lease, lets the email's status follow.
+-- claim is given, still ours. Writes one event for each state passed, ends the lease, lets the email's status follow;
+-- tells whether a text of the owner's waits for it.
 WITH moved AS (
     UPDATE workflow_state w
        SET (draft_revision, hidden_chars, ai_reply_text, ai_reply_generated_at, offered_at, sms_sent_at, sms_message_id,
@@ -127,7 +128,8 @@ WITH moved AS (
       FROM moved m
      WHERE p.message_id = m.message_id AND p.status = %(email_status_before)s AND p.status <> %(email_status)s
 )
-SELECT id FROM moved
+SELECT m.id, EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = m.id) AS awaited
+  FROM moved m
 
 -- name: postpone
 -- Leave a claimed workflow where it is, end its lease and say when it is due again.
@@ -336,7 +338,6 @@ SELECT g.place, d.ai_draft_id
 -- name: queue_text
 INSERT INTO sms_outbox (workflow_id, revision, kind, channel, urgent, parts, hidden_chars)
 VALUES (%(workflow_id)s, %(revision)s, %(kind)s, %(channel)s, %(urgent)s, %(parts)s, %(hidden)s)
-RETURNING id
 
 -- name: text_turn
 -- Let the leases of texts follow one another, so that no two begin at once.
@@ -397,15 +398,19 @@ SELECT id FROM sms_outbox
    AND (NOT %(quiet)s OR created_at > now() - make_interval(secs => %(fresh)s))
 
 -- name: part_sent
--- Record that the gateway accepted the part in hand; after the last one the text is sent.
-UPDATE sms_outbox o
-   SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
-       gateway_id = coalesce(%(gateway_id)s, o.gateway_id), error = NULL,
-       next_attempt_at = now() + make_interval(secs => %(gap)s),
-       status = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN 'sent' ELSE o.status END,
-       sent_at = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN now() END
- WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
-RETURNING o.status, now() AS now
+-- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells also of the workflow
+-- that the text is about.
+WITH accepted AS (
+    UPDATE sms_outbox o
+       SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
+           gateway_id = coalesce(%(gateway_id)s, o.gateway_id), error = NULL,
+           next_attempt_at = now() + make_interval(secs => %(gap)s),
+           status = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN 'sent' ELSE o.status END,
+           sent_at = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN now() END
+     WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
+    RETURNING o.workflow_id, o.status = 'sent' AS finished
+)
+SELECT a.finished, w.* FROM accepted a LEFT JOIN workflow_state w ON w.id = a.workflow_id
 
 -- name: settle_text
 -- End a lease on a text whose part in hand was not accepted: it is due again after a delay, goes another way, or never.
@@ -466,8 +471,9 @@ RETURNING id
 
 -- name: next_text
 -- The oldest text not acted on, held until the end of the transaction; one that waits for a sending is passed over
--- until that is recorded. Readers queue up behind each other here, so that order is kept.
-SELECT i.*, now() AS now FROM sms_inbox i
+-- until that is recorded. Readers queue up behind each other here, so that order is kept. Tells whether there are others.
+SELECT i.*, now() AS now, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
+  FROM sms_inbox i
  WHERE i.processed_at IS NULL
    AND (i.waits_for IS NULL OR NOT EXISTS (SELECT FROM workflow_state w
                                             WHERE w.id = i.waits_for AND w.current_state = 'sms_sending'))
@@ -484,14 +490,9 @@ SELECT i.waits_for FROM sms_inbox i
 -- name: text_waits_for
 UPDATE sms_inbox SET waits_for = %(workflow_id)s WHERE id = %(id)s
 
--- name: awaits
--- Whether a text waits for the sending of a draft to be recorded.
-SELECT id FROM sms_inbox WHERE processed_at IS NULL AND waits_for = %(workflow_id)s LIMIT 1
-
 -- name: text_done
--- Record what came of a text; tells whether there are others to act on.
-UPDATE sms_inbox i SET processed_at = now(), outcome = %(outcome)s WHERE i.id = %(id)s
-RETURNING EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
+-- Record what came of a text.
+UPDATE sms_inbox SET processed_at = now(), outcome = %(outcome)s WHERE id = %(id)s
 
 -- name: text_stumbled
 -- Count a failure to act on a text; after the third it is put aside.

@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from ..core.hours import CONVERSATION
-from ..core.models import Composed, InboundText
+from ..core.models import Composed, InboundText, Workflow
 from .connection import Row, Transaction
+from .workflows import to_workflow
 
 
 class Sort(StrEnum):
@@ -45,6 +46,14 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a text with an accepted part: whether all of it is out, and the workflow it is about, if any."""
+
+    finished: bool
+    workflow: Workflow | None
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """When a queued text is to go out; one that is no answer `waits_for_morning` in quiet hours."""
 
@@ -54,12 +63,13 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A text of the inbox: when it was stored and the time now, both by the database's clock."""
+    """A text of the inbox: when it was stored and the time now, both by the database's clock, and are there `more`."""
 
     id: int
     text: InboundText
     stored_at: datetime
     now: datetime
+    more: bool
 
 
 def due(tx: Transaction, workflow_id: int) -> Due | None:
@@ -79,7 +89,7 @@ def queue(
     channel: str = "sms",
 ) -> None:
     """Put a text into the outbox; it goes out once the transaction is committed."""
-    tx.run(
+    tx.leave(
         "queue_text",
         workflow_id=workflow_id,
         revision=revision,
@@ -96,7 +106,7 @@ def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool, urgent: 
 
     In quiet hours only answers and what has begun go out.
     """
-    tx.run("text_turn")
+    tx.leave("text_turn")
     row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet, urgent=urgent, fresh=CONVERSATION.total_seconds())
     return _outgoing(row, claim) if row else None
 
@@ -114,18 +124,15 @@ def has_begun(tx: Transaction, *, within: float, quiet: bool) -> bool:
 
 def begin_anew(tx: Transaction, text: Outgoing) -> None:
     """Record that the attempt in doubt did not reach the gateway, and that another begins now."""
-    tx.run("begin_anew", id=text.id, claim=text.claim)
+    tx.leave("begin_anew", id=text.id, claim=text.claim)
     if text.sort is Sort.OFFER and text.parts_sent == 0:
-        tx.run("offered_anew", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+        tx.leave("offered_anew", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
 
 
-def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> tuple[bool, datetime] | None:
-    """Record that the part in hand was accepted; the next is due `gap` seconds later.
-
-    Returns whether the whole text is out and the time by the database's clock, or None when the lease was lost.
-    """
+def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> Accepted | None:
+    """Record that the part in hand was accepted; the next is due `gap` seconds later. None: the lease was lost."""
     row = tx.row("part_sent", id=text.id, claim=text.claim, gateway_id=gateway_id, gap=gap)
-    return (row["status"] == "sent", row["now"]) if row else None
+    return Accepted(row["finished"], to_workflow(row) if row["id"] else None) if row else None
 
 
 def settle(
@@ -167,24 +174,18 @@ def store_text(tx: Transaction, text: InboundText) -> bool:
     return stored is not None
 
 
-def is_awaited(tx: Transaction, workflow_id: int) -> bool:
-    """Say whether an answer of the owner's waits for the sending of a workflow's draft to be recorded."""
-    return tx.row("awaits", workflow_id=workflow_id) is not None
-
-
 def next_text(tx: Transaction) -> Received | None:
     """Take the oldest text that can be acted on, and hold it until the transaction ends."""
     row = tx.row("next_text")
     if row is None:
         return None
     text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
-    return Received(row["id"], text, row["stored_at"], row["now"])
+    return Received(row["id"], text, row["stored_at"], row["now"], row["more"])
 
 
-def done(tx: Transaction, received: Received, outcome: str) -> bool:
-    """Record what came of a text, in a few words; returns whether there are others to act on."""
-    row = tx.row("text_done", id=received.id, outcome=outcome)
-    return row is not None and row["more"]
+def done(tx: Transaction, received: Received, outcome: str) -> None:
+    """Record what came of a text, in a few words."""
+    tx.leave("text_done", id=received.id, outcome=outcome)
 
 
 def _outgoing(row: Row, claim: str) -> Outgoing:

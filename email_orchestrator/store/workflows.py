@@ -40,6 +40,13 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move found: `is_awaited` says that a text of the owner's waits for it."""
+
+    is_awaited: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One transition in a workflow's history."""
 
@@ -135,10 +142,10 @@ def move(
     reason: str | None = None,
     claim: str | None = None,
     changes: dict[str, Any] | None = None,
-) -> bool:
+) -> Moved | None:
     """Move a workflow through the states of `path`, if nobody moved it since it was read.
 
-    `changes` are further columns to set. Returns False, and changes nothing, when the workflow is no longer in the
+    `changes` are further columns to set. Returns None, and changes nothing, when the workflow is no longer in the
     state and draft revision of `workflow`, or no longer leased under `claim`. Raises ValueError for a path that the
     table of transitions does not allow.
     """
@@ -156,12 +163,12 @@ def move(
         email_status_before=EMAIL_STATUS.get(workflow.state, IN_WORK),
         email_status=EMAIL_STATUS.get(path[-1], IN_WORK),
     )
-    return moved is not None
+    return Moved(moved["awaited"]) if moved else None
 
 
 def claim_drafting(tx: Transaction, claim: str, lease: int, max_awaiting: int) -> Claimed | None:
     """Lease the next workflow that needs a draft, for `lease` seconds."""
-    tx.run("claim_turn")
+    tx.leave("claim_turn")
     row = tx.row("claim_drafting", claim=claim, lease=lease, max_awaiting=max_awaiting)
     return _claimed(row, claim) if row else None
 
@@ -193,7 +200,7 @@ def add_draft(
     tx: Transaction, workflow_id: int, revision: int, draft: GeneratedDraft, instructions: str | None
 ) -> None:
     """Keep a draft."""
-    tx.run(
+    tx.leave(
         "add_draft",
         workflow_id=workflow_id,
         revision=revision,

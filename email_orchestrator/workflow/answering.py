@@ -34,12 +34,13 @@ def _answer(desk: Desk) -> tuple[bool, bool]:
             if received is None:
                 return False, False
             outcome = Conversation(tx, desk, received).act()
-            more = texts.done(tx, received, outcome)
+            texts.done(tx, received, outcome)
+            more = received.more
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
     except StillSending as waiting:
         # In a transaction of its own: whatever the text was about to do or to end is undone.
         with desk.database.transaction() as tx:
-            tx.run("text_waits_for", id=received.id if received else 0, workflow_id=waiting.workflow_id)
+            tx.leave("text_waits_for", id=received.id if received else 0, workflow_id=waiting.workflow_id)
     except DatabaseUnavailable:
         raise
     except Exception:

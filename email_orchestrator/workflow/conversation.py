@@ -154,7 +154,7 @@ class Conversation:
         approved = workflows.select(self.tx, "approved")
         # The approval may not have come in yet; it counts for nothing when it does.
         named = [command.workflow_id] if command.workflow_id else None
-        self.tx.run("owner_spoke", ids=named, at=self.said_at)
+        self.tx.leave("owner_spoke", ids=named, at=self.said_at)
         if command.workflow_id is None and len(approved) != 1:
             self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
             return "undo: which one?"

@@ -83,11 +83,12 @@ def advance(
     **changes: Any,
 ) -> bool:
     """Move a workflow along `path`, log it and wake who goes on; False when somebody else was first."""
-    if not workflows.move(tx, workflow, path, actor=actor, reason=reason, claim=claim, changes=changes):
+    moved = workflows.move(tx, workflow, path, actor=actor, reason=reason, claim=claim, changes=changes)
+    if moved is None:
         return False
     tx.after_commit(lambda: log_transition(workflow, path[-1], actor, reason))
     room = _NEXT_ROOM.get(path[-1])
-    if workflow.state is State.SMS_SENDING and texts.is_awaited(tx, workflow.id):
+    if workflow.state is State.SMS_SENDING and moved.is_awaited:
         room = Room.ANSWERING
     if room is not None:
         tx.after_commit(lambda: desk.wake(room))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from ..core import wording
 from ..core.hours import is_quiet
+from ..core.models import Workflow
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import Kind, ServiceError
@@ -101,20 +102,17 @@ def _begin_anew(desk: Desk, text: Outgoing) -> Outgoing:
 
 
 def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | None) -> None:
-    recorded = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
-    if recorded is None:
+    accepted = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
+    if accepted is None:
         return
     if text.attempts:
-        tx.run("hasten_texts")
-    finished, now = recorded
-    if finished and text.workflow_id is not None:
-        _record_shown(tx, desk, text, gateway_id, now)
+        tx.leave("hasten_texts")
+    workflow = accepted.workflow
+    if accepted.finished and workflow is not None and workflow.revision == text.revision:
+        _record_shown(tx, desk, text, workflow, gateway_id)
 
 
-def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | None, now: datetime) -> None:
-    workflow = workflows.get(tx, text.workflow_id or 0)
-    if workflow is None or workflow.revision != text.revision:
-        return
+def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflow, gateway_id: str | None) -> None:
     remind_after, timeout_after = desk.policy.response_timeout, desk.policy.final_timeout
     if text.sort is Sort.OFFER and workflow.state is State.SMS_SENDING:
         advance(
@@ -124,18 +122,18 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str |
             State.SMS_SENT,
             State.AWAITING_USER,
             actor=Actor.POLL,
-            sms_sent_at=now,
+            sms_sent_at=tx.now,
             sms_message_id=gateway_id,
             sms_phone_number=desk.policy.phone_number,
             hidden_chars=text.hidden_chars,
-            remind_at=now + timedelta(seconds=remind_after),
-            timeout_at=now + timedelta(seconds=timeout_after),
+            remind_at=tx.now + timedelta(seconds=remind_after),
+            timeout_at=tx.now + timedelta(seconds=timeout_after),
         )
         return
     if text.sort in (Sort.OFFER, Sort.MORE):
-        tx.run("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+        tx.leave("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
     if text.sort is Sort.OFFER:
-        tx.run(
+        tx.leave(
             "draft_texted",
             id=workflow.id,
             revision=workflow.revision,
@@ -167,7 +165,7 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
         if not settled or text.sort is not Sort.OFFER or text.workflow_id is None:
             return
         if text.parts_sent == 0 and not in_doubt:
-            tx.run("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+            tx.leave("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
         if delay is None:
             _offer_failed(tx, desk, text, error)
 

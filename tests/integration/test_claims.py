@@ -27,7 +27,8 @@ def everything(belt: Belt) -> list[object]:
 
 def move(belt: Belt, workflow: Workflow, *path: State, claim: str | None = None) -> bool:
     with belt.database.transaction() as tx:
-        return workflows.move(tx, workflow, path, actor=Actor.CLI, claim=claim, changes={"user_command": "moved"})
+        changes = {"user_command": "moved"}
+        return workflows.move(tx, workflow, path, actor=Actor.CLI, claim=claim, changes=changes) is not None
 
 
 @pytest.mark.parametrize("stale", ["current_state = 'user_approved'", "draft_revision = draft_revision + 1"])

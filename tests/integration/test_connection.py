@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from house import wait_until
 
 from email_orchestrator.errors import DatabaseUnavailable
 from email_orchestrator.store.connection import Database
@@ -67,6 +68,18 @@ def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None
     while time.monotonic() - began < 0.8:
         sleep(database, 0.05, patience=0.3)
     assert [thread.name for thread in threading.enumerate()].count("database patience") <= 1
+
+
+def test_who_has_little_patience_does_not_wait_for_one_who_has_much(belt: Any, database: Database) -> None:
+    patient = threading.Thread(target=sleep, args=(database, 4, 60.0))
+    patient.start()
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(4)' AND state = 'active'"
+    assert wait_until(lambda: belt.sql(asleep))
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        sleep(database, 10, patience=0.3)
+    assert time.monotonic() - began < 3
+    patient.join()
 
 
 def test_where_nothing_may_be_written_the_database_is_as_good_as_away(database: Database) -> None:

@@ -62,7 +62,7 @@ class WebServer:
         for listener in self._listeners():
             listener.channel_class = Channel
             listener.refusals = Refusals() if refusals is None else refusals
-            listener.handle_accept = partial(_repeat, listener.handle_accept, AT_A_TIME)
+            listener.handle_accept = partial(self._let_in, listener.handle_accept)
             listener.readable = partial(self._turn, listener.readable)
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
@@ -98,17 +98,20 @@ class WebServer:
     def _listeners(self) -> list[Any]:
         return [entry for entry in self._map.values() if hasattr(entry, "channel_class")]
 
+    def _let_in(self, accept: Callable[[], None]) -> None:
+        """Let in everybody who is at the door, up to AT_A_TIME."""
+        for _ in range(AT_A_TIME):
+            inside = len(self._map)
+            accept()
+            if len(self._map) == inside:
+                return
+
     def _turn(self, readable: Callable[[], bool]) -> bool:
         make_room(self._map.values())
         return readable()
 
     def _unsent(self) -> bool:
         return any(getattr(entry, "total_outbufs_len", 0) for entry in list(self._map.values()))
-
-
-def _repeat(action: Callable[[], None], times: int) -> None:
-    for _ in range(times):
-        action()
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

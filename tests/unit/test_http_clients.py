@@ -299,9 +299,10 @@ def test_a_connection_has_its_whole_timeout_again_after_an_answer() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(5)
-        theirs.send(b"x")
+        theirs.send(b"xy")
         with ours.makefile("rb", buffering=0) as raw, DeadlineReader(raw, ours) as reader:
             assert reader.read(1) == b"x"
+            assert reader.read(1) == b"y"
             assert (ours.gettimeout() or 0) < 5
         assert ours.gettimeout() == 5
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from house import wait_until
+from waitress import wasyncore
 from waitress.channel import ClientDisconnected
 
 from email_orchestrator.errors import OrchestratorError
@@ -83,6 +84,22 @@ def test_a_port_in_use_is_a_clear_error() -> None:
 def test_an_address_that_is_not_ours_is_a_clear_error(host: str) -> None:
     with pytest.raises(OrchestratorError, match="choose another HOST or PORT"):
         WebServer(hello, host, 0)
+
+
+def test_a_visitor_who_comes_alone_is_not_asked_after_others_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    accept = wasyncore.dispatcher.accept
+
+    def look(listener: Any) -> Any:
+        found = accept(listener)
+        looks.append(found)
+        return found
+
+    monkeypatch.setattr(wasyncore.dispatcher, "accept", look)
+    with running(hello) as server:
+        assert fetch(server.port) == b"hello"
+    assert len([found for found in looks if found]) == 1
+    assert len(looks) <= 3
 
 
 def test_the_port_can_be_used_again_at_once() -> None:

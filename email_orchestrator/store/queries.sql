@@ -347,11 +347,12 @@ SELECT pg_advisory_xact_lock(7003120)
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
 -- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
 -- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, while it
--- is fresh, and a draft that the owner has answered already; what is held back holds nothing else up.
+-- is fresh, and a draft that the owner has answered already; what is held back holds nothing else up. A range of
+-- `urgent` is what the index can be entered with, and keeps its order.
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
      WHERE o.status = 'queued' AND o.channel = 'sms'
-       AND (%(urgent)s::boolean IS NULL OR o.urgent = %(urgent)s)
+       AND o.urgent BETWEEN %(least_urgent)s AND %(most_urgent)s
        AND (NOT %(quiet)s
             OR ((o.urgent OR o.parts_sent > 0) AND o.created_at > now() - make_interval(secs => %(fresh)s))
             OR EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = o.workflow_id))

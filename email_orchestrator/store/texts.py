@@ -107,7 +107,15 @@ def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool, urgent: 
     In quiet hours only answers and what has begun go out.
     """
     tx.leave("text_turn")
-    row = tx.row("claim_text", claim=claim, lease=lease, quiet=quiet, urgent=urgent, fresh=CONVERSATION.total_seconds())
+    row = tx.row(
+        "claim_text",
+        claim=claim,
+        lease=lease,
+        quiet=quiet,
+        least_urgent=urgent is True,
+        most_urgent=urgent is not False,
+        fresh=CONVERSATION.total_seconds(),
+    )
     return _outgoing(row, claim) if row else None
 
 

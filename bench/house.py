@@ -113,7 +113,7 @@ def daemon(house: House, latency: float = 0, approves: bool = True, **settings: 
         "PORT": str(port),
         "POLL_INTERVAL": "1",
         "MAX_EMAILS_PER_POLL": "10000",
-        "MAX_AWAITING": "1000000",
+        "MAX_AWAITING": "500",
         "LOG_FILE": str(log),
         **{name.upper(): str(value) for name, value in settings.items()},
     }

@@ -81,7 +81,7 @@ class Transaction:
 
     def script(self, statements: str) -> None:
         """Run several statements that take no values and return nothing."""
-        self._send(statements.encode())
+        self._send(self._cursor.mogrify(statements))
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Have `action` called once the transaction is committed, and not at all if it is not."""

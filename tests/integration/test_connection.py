@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from house import wait_until
 
 from email_orchestrator.errors import DatabaseUnavailable
-from email_orchestrator.store.connection import Database
+from email_orchestrator.store import memory
+from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.store.trouble import DataRefused
 
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 OTHERS += " AND pid <> pg_backend_pid()"
@@ -80,6 +83,33 @@ def test_who_has_little_patience_does_not_wait_for_one_who_has_much(belt: Any, d
         sleep(database, 10, patience=0.3)
     assert time.monotonic() - began < 3
     patient.join()
+
+
+def test_what_is_left_goes_before_whatever_comes_next_and_with_the_commit_at_the_latest(database: Database) -> None:
+    with database.transaction() as tx:
+        memory.remember(tx, "first", {"n": 1})
+        memory.remember(tx, "first", {"n": 2})
+        assert memory.recall(tx, "first") == {"n": 2}
+        memory.remember(tx, "second", {"n": 3})
+    with database.transaction() as tx:
+        assert [memory.recall(tx, key) for key in ("first", "second")] == [{"n": 2}, {"n": 3}]
+
+
+def test_what_is_left_is_not_done_when_the_rest_is_not(database: Database) -> None:
+    def leave_and(act: Callable[[Transaction], None]) -> None:
+        with database.transaction() as tx:
+            memory.remember(tx, "first", {"n": 1})
+            act(tx)
+
+    def stumble(_: Transaction) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        leave_and(stumble)
+    with pytest.raises(DataRefused):
+        leave_and(lambda tx: tx.leave("remember", key=None, value="{}"))
+    with database.transaction() as tx:
+        assert memory.recall(tx, "first") is None
 
 
 def test_where_nothing_may_be_written_the_database_is_as_good_as_away(database: Database) -> None:

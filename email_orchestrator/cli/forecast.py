@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ..core.hours import is_quiet, show_moment
@@ -15,8 +15,6 @@ from ..store.connection import Transaction
 from ..store.counting import counts_by_state
 from . import output
 
-# A pause of all replies that only a person ends has a date far off.
-BY_ITSELF = timedelta(days=365)
 OCCUPIED = (
     State.AI_GENERATING,
     State.AI_GENERATED,
@@ -107,7 +105,7 @@ def _replying(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
     due = workflow.next_attempt_at or around.now
     if around.mail_pause:
         rests_until = datetime.fromisoformat(around.mail_pause["until"])
-        if rests_until - around.now > BY_ITSELF:
+        if rests_until == memory.UNTIL_A_PERSON_ACTS:
             why = output.one_line(around.mail_pause["message"])
             return f"the reply is sent once the mail account lets us in ({why})"
         due = max(due, rests_until)

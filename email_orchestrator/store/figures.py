@@ -160,8 +160,6 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
     until = _moment(pause, "until")
     last_poll = _moment(remembered.get(memory.LAST_POLL), "at")
     paused = until is not None and until > tx.now
-    # A pause that only a person can end has a date far off.
-    by_itself = paused and until is not None and until - tx.now < timedelta(days=365)
     return Pulse(
         pending=counts[State.PENDING],
         awaiting_user=counts[State.AWAITING_USER],
@@ -172,7 +170,7 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
         seconds_since_poll=(tx.now - last_poll).total_seconds() if last_poll else None,
         texting_blocked_since=_moment(remembered.get(memory.TEXTING_BLOCKED), "at"),
         replies_paused=str((pause or {}).get("trouble", "trouble")) if paused else None,
-        replies_paused_until=until if by_itself else None,
+        replies_paused_until=until if paused and until != memory.UNTIL_A_PERSON_ACTS else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from .connection import Transaction
@@ -15,6 +15,8 @@ HELP_GIVEN = "help_given"
 TEXTING_BLOCKED = "texting_blocked"
 LAST_RECONCILE = "last_reconcile"
 CLOSED_COUNTS = "closed_counts"
+# When a pause of all mail ends that only a person can end.
+UNTIL_A_PERSON_ACTS = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def remember(tx: Transaction, key: str, value: dict[str, Any]) -> None:

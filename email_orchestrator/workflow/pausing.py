@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from ..core import wording
@@ -16,8 +16,6 @@ from .desk import Desk, Room, tell
 
 log = logging.getLogger(__name__)
 
-UNTIL_A_PERSON_ACTS = datetime(9000, 1, 1, tzinfo=UTC)
-
 
 def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool = False) -> None:
     """Let all mail rest for as long as the trouble asks for, and tell the owner when it begins."""
@@ -25,7 +23,7 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
     length = pause_length(error.trouble, before["pauses"])
     until = None if length is None else tx.now + timedelta(seconds=length)
     value = {
-        "until": until or UNTIL_A_PERSON_ACTS,
+        "until": until or memory.UNTIL_A_PERSON_ACTS,
         "trouble": str(error.trouble),
         "pauses": before["pauses"] + 1,
         "message": error.message,

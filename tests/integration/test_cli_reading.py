@@ -20,8 +20,8 @@ from email_orchestrator.cli import summary
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import memory
+from email_orchestrator.store.memory import UNTIL_A_PERSON_ACTS
 from email_orchestrator.workflow import retention
-from email_orchestrator.workflow.pausing import UNTIL_A_PERSON_ACTS
 
 if TYPE_CHECKING:
     from .conftest import Belt

@@ -96,7 +96,7 @@ GUARDS = (
         "",
         (CLAIMS,),
     ),
-    Guard("the turn of texts", "email_orchestrator/store/texts.py", '    tx.run("text_turn")\n', "", (CLAIMS,)),
+    Guard("the turn of texts", "email_orchestrator/store/texts.py", '    tx.leave("text_turn")\n', "", (CLAIMS,)),
     Guard(
         "no resend after a crash",
         REPLYING,
@@ -164,7 +164,7 @@ GUARDS = (
         "silence after the final dot is unknown, not a failure",
         SMTP,
         'raise ServiceError(SERVICE, f"{lost}; it may have been sent", Kind.UNKNOWN) from lost',
-        "raise _not_sent(lost) from lost",
+        'raise ServiceError(SERVICE, f"{lost}; it may have been sent", Kind.TRANSIENT) from lost',
         ("tests/unit/test_smtp.py",),
     ),
     Guard(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ssl
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 
 from .. import clock
@@ -150,29 +151,28 @@ class SmtpMailer:
 
     def _log_in(self, give_up_at: float) -> Wire:
         """Open a connection and log in; returns it ready for MAIL."""
-        try:
+        with _nothing_sent():
             wire = Wire.connect(self._host, self._port, self._wait_until(give_up_at))
-        except Lost as lost:
-            raise _not_sent(lost) from lost
-        try:
-            if self._security is Security.TLS:
-                self._encrypt(wire, give_up_at)
-            _accept("greeting", wire.greet(self._wait_until(give_up_at)))
-            extensions = self._hello(wire, give_up_at)
-            if self._security is Security.STARTTLS:
-                if "STARTTLS" not in extensions:
-                    raise AccountError(SERVICE, f"{self._host} offers no encryption", Trouble.CREDENTIALS)
-                self._ask(wire, "STARTTLS", give_up_at)
-                self._encrypt(wire, give_up_at)
-                extensions = self._hello(wire, give_up_at)
-            self._authenticate(wire, extensions.get("AUTH", ""), give_up_at)
-        except Lost as lost:
-            wire.close()
-            raise _not_sent(lost) from lost
-        except BaseException:
-            wire.close()
-            raise
+            try:
+                self._introduce(wire, give_up_at)
+            except BaseException:
+                wire.close()
+                raise
         return wire
+
+    def _introduce(self, wire: Wire, give_up_at: float) -> None:
+        """Encrypt a fresh connection, if need be, and log in."""
+        if self._security is Security.TLS:
+            self._encrypt(wire, give_up_at)
+        _accept("greeting", wire.greet(self._wait_until(give_up_at)))
+        extensions = self._hello(wire, give_up_at)
+        if self._security is Security.STARTTLS:
+            if "STARTTLS" not in extensions:
+                raise AccountError(SERVICE, f"{self._host} offers no encryption", Trouble.CREDENTIALS)
+            self._ask(wire, "STARTTLS", give_up_at)
+            self._encrypt(wire, give_up_at)
+            extensions = self._hello(wire, give_up_at)
+        self._authenticate(wire, extensions.get("AUTH", ""), give_up_at)
 
     def _encrypt(self, wire: Wire, give_up_at: float) -> None:
         # Loading the system's certificates takes a while: not before they are needed, and once.
@@ -196,7 +196,7 @@ class SmtpMailer:
         _accept("AUTH", wire.log_in(self._username, self._password, mechanisms, self._wait_until(give_up_at)))
 
     def _hand_over(self, wire: Wire, recipient: str, lines: bytes, give_up_at: float) -> Answer:
-        try:
+        with _nothing_sent():
             self._ask(wire, f"RCPT TO:<{recipient}>", give_up_at)
             self._ask(wire, "DATA", give_up_at, wanted=3)
             wire.write(lines, give_up_at, "the message")
@@ -204,8 +204,6 @@ class SmtpMailer:
                 raise Lost("the server broke off while it was sent the message")
             if clock.now() >= give_up_at:
                 raise Lost("no time was left to wait for the server's answer")
-        except Lost as lost:
-            raise _not_sent(lost) from lost
         try:
             answer = wire.command(".", clock.now() + self._answer_timeout, "the message")
             if answer.code // 100 == 3:
@@ -215,11 +213,8 @@ class SmtpMailer:
         return _accept("message", answer)
 
     def _ask(self, wire: Wire, line: str, give_up_at: float, wanted: int = 2) -> None:
-        try:
-            answer = wire.command(line, self._wait_until(give_up_at))
-        except Lost as lost:
-            raise _not_sent(lost) from lost
-        _accept(line.partition(" ")[0], answer, wanted)
+        with _nothing_sent():
+            _accept(line.partition(" ")[0], wire.command(line, self._wait_until(give_up_at)), wanted)
 
     def _wait_until(self, give_up_at: float) -> float:
         return min(give_up_at, clock.now() + self._command_timeout)
@@ -227,9 +222,9 @@ class SmtpMailer:
 
 def _accept(phase: str, answer: Answer, wanted: int = 2) -> Answer:
     """Return an answer of the wanted kind; raises what any other means in this phase, for nothing was sent."""
-    said = f"it answered the {phase} with {answer}"
     if answer.code // 100 == wanted:
         return answer
+    said = f"it answered the {phase} with {answer}"
     if answer.code >= 500 and any(line.startswith("5.4.5") for line in answer.lines):
         raise AccountError(SERVICE, said, Trouble.DAILY_LIMIT)
     if phase in _LOGGING_IN and answer.code in (421, 454):
@@ -240,8 +235,13 @@ def _accept(phase: str, answer: Answer, wanted: int = 2) -> Answer:
     raise ServiceError(SERVICE, said, Kind.PERMANENT if permanent else Kind.TRANSIENT)
 
 
-def _not_sent(lost: Lost) -> ServiceError:
-    return ServiceError(SERVICE, f"{lost}; nothing was sent", Kind.TRANSIENT)
+@contextmanager
+def _nothing_sent() -> Iterator[None]:
+    """Say of a connection that is lost within the block that nothing was sent for certain."""
+    try:
+        yield
+    except Lost as lost:
+        raise ServiceError(SERVICE, f"{lost}; nothing was sent", Kind.TRANSIENT) from lost
 
 
 def _quit(wire: Wire) -> None:

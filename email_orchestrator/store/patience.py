@@ -41,11 +41,12 @@ class _Watch:
         block = _Block(number)
         until = time.monotonic() + seconds
         with self._changed:
-            heapq.heappush(self._blocks, (until, next(self._turns), block))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="database patience", daemon=True)
-                self._thread.start()
-            elif self._blocks[0][2] is block:
+                thread = threading.Thread(target=self._run, name="database patience", daemon=True)
+                thread.start()
+                self._thread = thread
+            heapq.heappush(self._blocks, (until, next(self._turns), block))
+            if self._blocks[0][2] is block:
                 self._changed.notify()
         try:
             yield

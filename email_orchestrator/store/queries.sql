@@ -268,7 +268,7 @@ SELECT w.id FROM workflow_state w
 -- name: owner_spoke
 -- The owner said something of some drafts, or of all that wait: what was written before it is no answer to them any more.
 UPDATE workflow_state SET user_responded_at = greatest(user_responded_at, %(at)s)
- WHERE current_state IN ('awaiting_user', 'sms_sending') AND (%(ids)s::int[] IS NULL OR id = ANY (%(ids)s::int[]))
+ WHERE current_state IN ('awaiting_user', 'sms_sending') AND (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))
 
 -- name: rest_shown
 -- Whether the rest of a draft was shown to the owner in a later second than this.

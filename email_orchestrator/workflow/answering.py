@@ -35,7 +35,7 @@ def _answer(desk: Desk) -> tuple[bool, bool]:
                 return False, False
             outcome = Conversation(tx, desk, received).act()
             texts.done(tx, received, outcome)
-            more = received.more
+        more = received.more
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
     except StillSending as waiting:
         # In a transaction of its own: whatever the text was about to do or to end is undone.

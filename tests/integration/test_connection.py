@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 from house import wait_until
 
 from email_orchestrator.errors import DatabaseUnavailable
-from email_orchestrator.store import memory
+from email_orchestrator.store import memory, patience
 from email_orchestrator.store.connection import Database, Transaction
 from email_orchestrator.store.trouble import DataRefused
 
@@ -83,6 +84,18 @@ def test_who_has_little_patience_does_not_wait_for_one_who_has_much(belt: Any, d
         sleep(database, 10, patience=0.3)
     assert time.monotonic() - began < 3
     patient.join()
+
+
+def test_patience_that_nobody_could_watch_over_once_is_watched_over_the_next_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_watch", patience._Watch())
+    with monkeypatch.context() as no_threads:
+        no_threads.setattr(threading.Thread, "start", mock.Mock(side_effect=RuntimeError("can't start new thread")))
+        with pytest.raises(RuntimeError):
+            sleep(database, 0)
+    with pytest.raises(DatabaseUnavailable):
+        sleep(database, 10, patience=0.3)
 
 
 def test_what_is_left_goes_before_whatever_comes_next_and_with_the_commit_at_the_latest(database: Database) -> None:

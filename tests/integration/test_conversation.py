@@ -11,6 +11,7 @@ from email_orchestrator.core.commands import parse_command
 from email_orchestrator.core.models import InboundText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.store import texts
 from email_orchestrator.workflow import answering, conversation, drafting, receiving, texting, upkeep
 
 if TYPE_CHECKING:
@@ -72,9 +73,12 @@ def test_a_named_answer_means_the_one_it_names(belt: Belt, words: str) -> None:
     assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER, State.REPLY_SENT]
 
 
-def test_a_number_that_does_not_exist_is_said_so(belt: Belt) -> None:
+@pytest.mark.parametrize("words", ["1", "2 shorter", "3", "more", "undo", "again", "retry"])
+@pytest.mark.parametrize("number", ["99", "2147483648", "123456789012"])
+def test_a_number_that_does_not_exist_is_said_so(belt: Belt, words: str, number: str) -> None:
     belt.offered()
-    assert belt.answer("1 #99") == ['There is no #99. Text "list" to see what waits.']
+    command, _, rest = words.partition(" ")
+    assert belt.answer(f"{command} #{number} {rest}") == [f'There is no #{number}. Text "list" to see what waits.']
     assert belt.mailer.mails == []
 
 
@@ -271,6 +275,16 @@ def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monk
     answers = belt.answer("list")
     assert len(answers) == 2
     assert "could not act on" in answers[0]
+
+
+def test_a_text_whose_end_the_database_refuses_is_tried_again_at_once_and_then_put_aside(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "done", lambda tx, received, outcome: tx.leave("remember", key=None, value="{}"))
+    belt.text("list")
+    assert [answering.answer_in_turn(belt.desk) for _ in range(4)] == [True, True, True, False]
+    belt.work()
+    assert ["could not act on" in text for text in belt.gateway.texts] == [True]
 
 
 # Time ---------------------------------------------------------------------------------------------------------------

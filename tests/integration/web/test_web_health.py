@@ -245,10 +245,10 @@ def test_after_the_database_was_restarted_the_first_look_finds_it_well(site: Sit
     assert health(site)["status"] == "healthy"
 
 
-@pytest.mark.parametrize(("until", "shown"), [(timedelta(hours=1), True), (timedelta(days=365 * 5000), False)])
-def test_a_pause_of_all_replies_makes_us_degraded(site: Site, belt: Any, until: timedelta, shown: bool) -> None:
-    at = datetime.now(UTC) + until
-    remember(belt, memory.MAIL_PAUSE, until=at, trouble="credentials", pauses=1, message="535 for owner@example.com")
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_pause_of_all_replies_makes_us_degraded(site: Site, belt: Any, shown: bool) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1) if shown else memory.UNTIL_A_PERSON_ACTS
+    remember(belt, memory.MAIL_PAUSE, until=until, trouble="credentials", pauses=1, message="535 for owner@example.com")
     told = health(site)
     assert told["status"] == "degraded"
     assert told["replies_paused"]["trouble"] == "credentials"

@@ -113,6 +113,7 @@ def daemon(house: House, latency: float = 0, approves: bool = True, **settings: 
         "PORT": str(port),
         "POLL_INTERVAL": "1",
         "MAX_EMAILS_PER_POLL": "10000",
+        # More than an owner would ever let wait, and far fewer than come in.
         "MAX_AWAITING": "500",
         "LOG_FILE": str(log),
         **{name.upper(): str(value) for name, value in settings.items()},

@@ -215,7 +215,7 @@ def _close(house: House) -> None:
         house.clients.mailer.close()
     try:
         with house.desk.database.transaction() as tx:
-            tx.leave("release_claims", holder=house.desk.name + "/")
+            tx.defer("release_claims", holder=house.desk.name + "/")
     except DatabaseUnavailable as error:
         house.outage.noticed(error)
     house.desk.database.close()

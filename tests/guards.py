@@ -96,7 +96,7 @@ GUARDS = (
         "",
         (CLAIMS,),
     ),
-    Guard("the turn of texts", "email_orchestrator/store/texts.py", '    tx.leave("text_turn")\n', "", (CLAIMS,)),
+    Guard("the turn of texts", "email_orchestrator/store/texts.py", '    tx.defer("text_turn")\n', "", (CLAIMS,)),
     Guard(
         "no resend after a crash",
         REPLYING,

@@ -1,7 +1,7 @@
 """Answers with a deadline, which neither requests nor urllib3 knows.
 
 Their read timeout is a socket's: it starts anew with every byte, so a server that drips its answer holds a call for
-as long as it likes. Here the socket gets less time with every read, over headers and body together.
+as long as it likes. Here the socket gets less time with every read after the first, over headers and body together.
 """
 
 from __future__ import annotations

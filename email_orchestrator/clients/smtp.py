@@ -106,7 +106,7 @@ class SmtpMailer:
 
     def check(self) -> None:
         """Log in and quit without sending anything; raises ServiceError or AccountError as `send` does."""
-        _quit(self._log_in(clock.now() + 2 * self._command_timeout))
+        _quit(self._connect(clock.now() + 2 * self._command_timeout))
 
     def close_idle(self) -> None:
         """Close the kept connection when it has not been used for `idle_seconds`; does nothing while a mail is sent."""
@@ -133,9 +133,10 @@ class SmtpMailer:
             if clock.now() < self._kept_until and self._still_serves(kept, sender, give_up_at):
                 return kept
             kept.close()
-        wire = self._log_in(give_up_at)
+        wire = self._connect(give_up_at)
         try:
-            self._ask(wire, f"MAIL FROM:<{sender}>", give_up_at)
+            with _nothing_sent():
+                self._ask(wire, f"MAIL FROM:<{sender}>", give_up_at)
         except BaseException:
             wire.close()
             raise
@@ -149,18 +150,18 @@ class SmtpMailer:
         except Lost:
             return False
 
-    def _log_in(self, give_up_at: float) -> Wire:
+    def _connect(self, give_up_at: float) -> Wire:
         """Open a connection and log in; returns it ready for MAIL."""
         with _nothing_sent():
             wire = Wire.connect(self._host, self._port, self._wait_until(give_up_at))
             try:
-                self._introduce(wire, give_up_at)
+                self._log_in(wire, give_up_at)
             except BaseException:
                 wire.close()
                 raise
         return wire
 
-    def _introduce(self, wire: Wire, give_up_at: float) -> None:
+    def _log_in(self, wire: Wire, give_up_at: float) -> None:
         """Encrypt a fresh connection, if need be, and log in."""
         if self._security is Security.TLS:
             self._encrypt(wire, give_up_at)
@@ -213,8 +214,7 @@ class SmtpMailer:
         return _accept("message", answer)
 
     def _ask(self, wire: Wire, line: str, give_up_at: float, wanted: int = 2) -> None:
-        with _nothing_sent():
-            _accept(line.partition(" ")[0], wire.command(line, self._wait_until(give_up_at)), wanted)
+        _accept(line.partition(" ")[0], wire.command(line, self._wait_until(give_up_at)), wanted)
 
     def _wait_until(self, give_up_at: float) -> float:
         return min(give_up_at, clock.now() + self._command_timeout)
@@ -237,7 +237,7 @@ def _accept(phase: str, answer: Answer, wanted: int = 2) -> Answer:
 
 @contextmanager
 def _nothing_sent() -> Iterator[None]:
-    """Say of a connection that is lost within the block that nothing was sent for certain."""
+    """Make a connection that is lost in the block a transient error: certainly nothing was sent."""
     try:
         yield
     except Lost as lost:

@@ -42,13 +42,13 @@ BEGIN = "BEGIN; SELECT now(), current_setting('transaction_read_only')::bool"
 
 
 class Transaction:
-    """One transaction: runs named statements, and after the commit whatever was left for then."""
+    """One transaction: runs named statements, and after the commit the actions that were to wait for it."""
 
     def __init__(self, connection: psycopg2.extensions.connection, known: set[str]) -> None:
         self.connection = connection
         self._cursor = connection.cursor()
         self._known = known
-        self._left: list[bytes] = []
+        self._deferred: list[bytes] = []
         self._afterwards: list[Callable[[], None]] = []
         self._cursor.execute(BEGIN)
         # The moment the transaction began, by the database's clock.
@@ -72,12 +72,12 @@ class Transaction:
         self._send(self._ready(name, values))
         return int(self._cursor.rowcount)
 
-    def leave(self, name: str, **values: Any) -> None:
+    def defer(self, name: str, **values: Any) -> None:
         """Have the named statement run for its effect, in its turn, and save it a journey of its own to the server.
 
-        It goes with whatever is said to the server next, the commit at the latest, which then fails where it fails.
+        It is sent with the next statement, or with the commit; whichever it is raises when this one fails.
         """
-        self._left.append(self._ready(name, values))
+        self._deferred.append(self._ready(name, values))
 
     def script(self, statements: str) -> None:
         """Run several statements that take no values and return nothing."""
@@ -92,7 +92,7 @@ class Transaction:
         self._send(b"COMMIT")
 
     def committed(self) -> None:
-        """Do what was left for after the commit."""
+        """Do what was to wait for the commit."""
         for action in self._afterwards:
             action()
 
@@ -106,9 +106,9 @@ class Transaction:
         return filled
 
     def _send(self, statement: bytes) -> None:
-        """Send a statement, behind those that were left for it to take along; the answer is its own."""
-        self._cursor.execute(b"; ".join((*self._left, statement)))
-        self._left.clear()
+        """Send a statement, behind the deferred ones; the answer is its own."""
+        self._cursor.execute(b"; ".join((*self._deferred, statement)))
+        self._deferred.clear()
 
 
 class Database:

@@ -15,13 +15,13 @@ HELP_GIVEN = "help_given"
 TEXTING_BLOCKED = "texting_blocked"
 LAST_RECONCILE = "last_reconcile"
 CLOSED_COUNTS = "closed_counts"
-# When a pause of all mail ends that only a person can end.
+# The end of a pause of all mail that only a person can end: a date far off, for it is compared with the time.
 UNTIL_A_PERSON_ACTS = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def remember(tx: Transaction, key: str, value: dict[str, Any]) -> None:
     """Keep a value under a name, in place of what was there."""
-    tx.leave("remember", key=key, value=json.dumps(value, default=datetime.isoformat))
+    tx.defer("remember", key=key, value=json.dumps(value, default=datetime.isoformat))
 
 
 def recall(tx: Transaction, key: str) -> dict[str, Any] | None:
@@ -38,4 +38,4 @@ def mail_is_paused(tx: Transaction) -> bool:
 
 def forget(tx: Transaction, key: str) -> None:
     """Drop the value under a name, if there is one."""
-    tx.leave("forget", key=key)
+    tx.defer("forget", key=key)

@@ -7,24 +7,24 @@ the server, and `statement_timeout` goes by the server's own clock: neither is a
 from __future__ import annotations
 
 import heapq
-import itertools
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg2.extensions
 
 
-@dataclass(slots=True)
+@dataclass(order=True, slots=True)
 class _Block:
-    """A block that is being waited for: the number of its connection, and whether it is over."""
+    """What is watched until a moment of the monotonic clock: a connection, as long as the block lasts."""
 
-    number: int
-    over: bool = False
+    until: float
+    descriptor: int = field(compare=False)
+    over: bool = field(default=False, compare=False)
 
 
 class _Watch:
@@ -32,26 +32,24 @@ class _Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._blocks: list[tuple[float, int, _Block]] = []
-        self._turns = itertools.count()
+        self._blocks: list[_Block] = []
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def bounded(self, number: int, seconds: float) -> Iterator[None]:
-        block = _Block(number)
-        until = time.monotonic() + seconds
+    def bounded(self, descriptor: int, seconds: float) -> Iterator[None]:
+        block = _Block(time.monotonic() + seconds, descriptor)
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="database patience", daemon=True)
                 thread.start()
                 self._thread = thread
-            heapq.heappush(self._blocks, (until, next(self._turns), block))
-            if self._blocks[0][2] is block:
+            heapq.heappush(self._blocks, block)
+            if self._blocks[0] is block:
                 self._changed.notify()
         try:
             yield
         finally:
-            # Who cuts holds this as well: the connection is not closed meanwhile, so that its number is still its own.
+            # Under this lock is also cut: the connection is open meanwhile, and its descriptor still its own.
             with self._changed:
                 block.over = True
 
@@ -64,12 +62,12 @@ class _Watch:
         """Cut what has lasted too long; returns how many seconds from now there is more to see to (None: nothing)."""
         now = time.monotonic()
         while self._blocks:
-            until, _, block = self._blocks[0]
-            if not block.over and until > now:
-                return until - now
+            block = self._blocks[0]
+            if not block.over and block.until > now:
+                return block.until - now
             heapq.heappop(self._blocks)
             if not block.over:
-                _cut(block.number)
+                _cut(block.descriptor)
         return None
 
 
@@ -81,6 +79,6 @@ def bounded(connection: psycopg2.extensions.connection, seconds: float | None) -
     return _watch.bounded(connection.fileno(), seconds) if seconds is not None else nullcontext()
 
 
-def _cut(number: int) -> None:
-    with suppress(OSError), socket.socket(fileno=os.dup(number)) as wire:
+def _cut(descriptor: int) -> None:
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as wire:
         wire.shutdown(socket.SHUT_RDWR)

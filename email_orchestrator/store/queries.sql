@@ -99,7 +99,7 @@ SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_addre
 -- name: move
 -- Move a workflow along a path of states, if it is still in the state and draft revision it was read in and, where a
 -- claim is given, still ours. Writes one event for each state passed, ends the lease, lets the email's status follow;
--- tells whether a text of the owner's waits for it.
+-- tells whether a text of the owner's waits for the workflow.
 WITH moved AS (
     UPDATE workflow_state w
        SET (draft_revision, hidden_chars, ai_reply_text, ai_reply_generated_at, offered_at, sms_sent_at, sms_message_id,
@@ -128,7 +128,7 @@ WITH moved AS (
       FROM moved m
      WHERE p.message_id = m.message_id AND p.status = %(email_status_before)s AND p.status <> %(email_status)s
 )
-SELECT m.id, EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = m.id) AS awaited
+SELECT m.id, EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = m.id) AS is_awaited
   FROM moved m
 
 -- name: postpone
@@ -177,7 +177,7 @@ WITH candidates AS (
     INSERT INTO workflow_event (workflow_id, from_state, to_state, actor)
     SELECT id, claimed_from, 'ai_generating', 'poll' FROM claimed WHERE claimed_from <> 'ai_generating'
 )
-SELECT c.*, p.status AS email_status, now() AS now, (SELECT count(*) > 1 FROM candidates) AS more
+SELECT c.*, p.status AS email_status, (SELECT count(*) > 1 FROM candidates) AS more
   FROM claimed c JOIN processed_emails p USING (message_id)
 
 -- name: claim_replying
@@ -199,19 +199,19 @@ UPDATE workflow_state w
        send_started_at = coalesce(w.send_started_at, now())
   FROM candidate c, processed_emails p
  WHERE w.id = c.id AND p.message_id = w.message_id
-RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status, now() AS now
+RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 
 -- name: workflow_by_id
-SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s
+SELECT w.* FROM workflow_state w WHERE w.id = %(id)s
 
 -- name: workflow_by_message_id
-SELECT w.*, now() AS now FROM workflow_state w WHERE w.message_id = %(message_id)s
+SELECT w.* FROM workflow_state w WHERE w.message_id = %(message_id)s
 
 -- name: lock_workflow
 -- A workflow held until the end of the transaction, so that what is decided from it stays true.
-SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
+SELECT w.* FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
 
 -- name: text_due
 -- The text about a workflow that goes out next, by the rules of `claim_text`.
@@ -224,13 +224,13 @@ SELECT o.next_attempt_at,
 
 -- name: workflows
 -- Workflows for a list: those in a state (all when none is given), newest first.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE %(states)s::text[] IS NULL OR w.current_state = ANY (%(states)s::text[])
  ORDER BY w.id DESC LIMIT %(limit)s
 
 -- name: offered
 -- Drafts the owner has, or is just getting: what a text without a number can mean.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE w.current_state = 'awaiting_user' OR (w.current_state = 'sms_sending' AND w.offered_at IS NOT NULL)
  ORDER BY w.id
 
@@ -279,28 +279,28 @@ SELECT 1 AS shown FROM sms_outbox
 
 -- name: approved
 -- Approved replies that have not been handed to SMTP.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE w.current_state = 'user_approved' AND w.send_started_at IS NULL
  ORDER BY w.id
 
 -- name: last_moved
 -- The workflow that something happened to last.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE w.id = (SELECT e.workflow_id FROM workflow_event e ORDER BY e.at DESC LIMIT 1)
 
 -- name: failed
-SELECT w.*, now() AS now FROM workflow_state w WHERE w.current_state = 'failed' ORDER BY w.id DESC LIMIT 50
+SELECT w.* FROM workflow_state w WHERE w.current_state = 'failed' ORDER BY w.id DESC LIMIT 50
 
 -- name: overdue_reminders
 -- Drafts that have waited so long that the owner is reminded of them, held until the end of the transaction.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE w.current_state = 'awaiting_user' AND w.remind_at <= now()
  ORDER BY w.id FOR UPDATE SKIP LOCKED
 
 -- name: overdue_timeouts
 -- Drafts that have waited for the last time, held until the end of the transaction; none while the owner's texts have
 -- yet to be acted on.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE w.current_state = 'awaiting_user' AND w.timeout_at <= now()
    AND NOT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL)
  ORDER BY w.id FOR UPDATE SKIP LOCKED
@@ -310,7 +310,7 @@ UPDATE workflow_state SET remind_at = NULL, updated_at = now() WHERE id = ANY (%
 
 -- name: stranded_offers
 -- Drafts on their way to the owner for which no text is waiting to go.
-SELECT w.*, now() AS now FROM workflow_state w
+SELECT w.* FROM workflow_state w
  WHERE w.current_state = 'sms_sending'
    AND NOT EXISTS (SELECT FROM sms_outbox o
                     WHERE o.workflow_id = w.id AND o.kind = 'offer' AND o.status = 'queued')
@@ -347,12 +347,12 @@ SELECT pg_advisory_xact_lock(7003120)
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
 -- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
 -- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, while it
--- is fresh, and a draft that the owner has answered already; what is held back holds nothing else up. A range of
--- `urgent` is what the index can be entered with, and keeps its order.
+-- is fresh, and a draft that the owner has answered already; what is held back holds nothing else up. `urgent` is given
+-- as a range, because the index can be entered by one and keeps its order.
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
      WHERE o.status = 'queued' AND o.channel = 'sms'
-       AND o.urgent BETWEEN %(least_urgent)s AND %(most_urgent)s
+       AND o.urgent BETWEEN %(urgent_from)s AND %(urgent_to)s
        AND (NOT %(quiet)s
             OR ((o.urgent OR o.parts_sent > 0) AND o.created_at > now() - make_interval(secs => %(fresh)s))
             OR EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = o.workflow_id))
@@ -399,8 +399,8 @@ SELECT id FROM sms_outbox
    AND (NOT %(quiet)s OR created_at > now() - make_interval(secs => %(fresh)s))
 
 -- name: part_sent
--- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells also of the workflow
--- that the text is about.
+-- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells whether it is, and all of
+-- the workflow that it is about.
 WITH accepted AS (
     UPDATE sms_outbox o
        SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
@@ -473,7 +473,7 @@ RETURNING id
 -- name: next_text
 -- The oldest text not acted on, held until the end of the transaction; one that waits for a sending is passed over
 -- until that is recorded. Readers queue up behind each other here, so that order is kept. Tells whether there are others.
-SELECT i.*, now() AS now, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
+SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
   FROM sms_inbox i
  WHERE i.processed_at IS NULL
    AND (i.waits_for IS NULL OR NOT EXISTS (SELECT FROM workflow_state w
@@ -511,7 +511,7 @@ INSERT INTO service_state (key, value) VALUES (%(key)s, %(value)s)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
 
 -- name: recall
-SELECT value, updated_at, now() AS now FROM service_state WHERE key = %(key)s
+SELECT value FROM service_state WHERE key = %(key)s
 
 -- name: forget
 DELETE FROM service_state WHERE key = %(key)s

@@ -63,12 +63,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A text of the inbox: when it was stored and the time now, both by the database's clock, and are there `more`."""
+    """A text of the inbox: when it was stored by the database's clock, and whether there are `more`."""
 
     id: int
     text: InboundText
     stored_at: datetime
-    now: datetime
     more: bool
 
 
@@ -89,7 +88,7 @@ def queue(
     channel: str = "sms",
 ) -> None:
     """Put a text into the outbox; it goes out once the transaction is committed."""
-    tx.leave(
+    tx.defer(
         "queue_text",
         workflow_id=workflow_id,
         revision=revision,
@@ -106,14 +105,14 @@ def claim_text(tx: Transaction, claim: str, lease: int, *, quiet: bool, urgent: 
 
     In quiet hours only answers and what has begun go out.
     """
-    tx.leave("text_turn")
+    tx.defer("text_turn")
     row = tx.row(
         "claim_text",
         claim=claim,
         lease=lease,
         quiet=quiet,
-        least_urgent=urgent is True,
-        most_urgent=urgent is not False,
+        urgent_from=urgent is True,
+        urgent_to=urgent is not False,
         fresh=CONVERSATION.total_seconds(),
     )
     return _outgoing(row, claim) if row else None
@@ -132,13 +131,13 @@ def has_begun(tx: Transaction, *, within: float, quiet: bool) -> bool:
 
 def begin_anew(tx: Transaction, text: Outgoing) -> None:
     """Record that the attempt in doubt did not reach the gateway, and that another begins now."""
-    tx.leave("begin_anew", id=text.id, claim=text.claim)
+    tx.defer("begin_anew", id=text.id, claim=text.claim)
     if text.sort is Sort.OFFER and text.parts_sent == 0:
-        tx.leave("offered_anew", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+        tx.defer("offered_anew", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
 
 
 def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> Accepted | None:
-    """Record that the part in hand was accepted; the next is due `gap` seconds later. None: the lease was lost."""
+    """Record that the part in hand was accepted, the next being due `gap` seconds later; None: the lease was lost."""
     row = tx.row("part_sent", id=text.id, claim=text.claim, gateway_id=gateway_id, gap=gap)
     return Accepted(row["finished"], to_workflow(row) if row["id"] else None) if row else None
 
@@ -188,12 +187,12 @@ def next_text(tx: Transaction) -> Received | None:
     if row is None:
         return None
     text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
-    return Received(row["id"], text, row["stored_at"], row["now"], row["more"])
+    return Received(row["id"], text, row["stored_at"], row["more"])
 
 
 def done(tx: Transaction, received: Received, outcome: str) -> None:
     """Record what came of a text, in a few words."""
-    tx.leave("text_done", id=received.id, outcome=outcome)
+    tx.defer("text_done", id=received.id, outcome=outcome)
 
 
 def _outgoing(row: Row, claim: str) -> Outgoing:

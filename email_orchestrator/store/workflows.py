@@ -25,7 +25,7 @@ MAX_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A leased workflow: under which claim, at what time by the database's clock, and what the lease found.
+    """A leased workflow: under which claim, and what the lease found.
 
     `email_status` is the email's status now; `in_doubt` says that an earlier attempt may have sent the reply, `more`
     that another workflow can be leased for the same.
@@ -33,7 +33,6 @@ class Claimed:
 
     workflow: Workflow
     claim: str
-    now: datetime
     email_status: str
     in_doubt: bool = False
     more: bool = False
@@ -41,7 +40,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a move found: `is_awaited` says that a text of the owner's waits for it."""
+    """What a move found: `is_awaited` says that a text of the owner's waits for the workflow."""
 
     is_awaited: bool
 
@@ -163,12 +162,12 @@ def move(
         email_status_before=EMAIL_STATUS.get(workflow.state, IN_WORK),
         email_status=EMAIL_STATUS.get(path[-1], IN_WORK),
     )
-    return Moved(moved["awaited"]) if moved else None
+    return Moved(moved["is_awaited"]) if moved else None
 
 
 def claim_drafting(tx: Transaction, claim: str, lease: int, max_awaiting: int) -> Claimed | None:
     """Lease the next workflow that needs a draft, for `lease` seconds."""
-    tx.leave("claim_turn")
+    tx.defer("claim_turn")
     row = tx.row("claim_drafting", claim=claim, lease=lease, max_awaiting=max_awaiting)
     return _claimed(row, claim) if row else None
 
@@ -200,7 +199,7 @@ def add_draft(
     tx: Transaction, workflow_id: int, revision: int, draft: GeneratedDraft, instructions: str | None
 ) -> None:
     """Keep a draft."""
-    tx.leave(
+    tx.defer(
         "add_draft",
         workflow_id=workflow_id,
         revision=revision,
@@ -234,6 +233,4 @@ def may_have_gone_out(tx: Transaction, workflow_id: int) -> bool:
 
 
 def _claimed(row: Row, claim: str) -> Claimed:
-    return Claimed(
-        to_workflow(row), claim, row["now"], row["email_status"], row.get("in_doubt", False), row.get("more", False)
-    )
+    return Claimed(to_workflow(row), claim, row["email_status"], row.get("in_doubt", False), row.get("more", False))

@@ -21,8 +21,8 @@ from .refusals import Refusals
 
 log = logging.getLogger(__name__)
 
-# So many connections are let in at each turn of waitress's loop, which by itself lets in one: whoever comes behind a
-# crowd would wait as many turns.
+# At most so many connections are let in at each turn of waitress's loop, which by itself lets in one: whoever comes
+# behind a crowd would wait as many turns.
 AT_A_TIME = 128
 LIMITS: dict[str, Any] = {
     "threads": 5,
@@ -101,6 +101,7 @@ class WebServer:
     def _let_in(self, accept: Callable[[], None]) -> None:
         """Let in everybody who is at the door, up to AT_A_TIME."""
         for _ in range(AT_A_TIME):
+            # `accept` does not say whether anybody came, but whoever did is on the map.
             inside = len(self._map)
             accept()
             if len(self._map) == inside:

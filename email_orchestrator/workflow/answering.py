@@ -35,12 +35,13 @@ def _answer(desk: Desk) -> tuple[bool, bool]:
                 return False, False
             outcome = Conversation(tx, desk, received).act()
             texts.done(tx, received, outcome)
+        # Not before: what the commit refused is tried again at once.
         more = received.more
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
     except StillSending as waiting:
         # In a transaction of its own: whatever the text was about to do or to end is undone.
         with desk.database.transaction() as tx:
-            tx.leave("text_waits_for", id=received.id if received else 0, workflow_id=waiting.workflow_id)
+            tx.defer("text_waits_for", id=received.id if received else 0, workflow_id=waiting.workflow_id)
     except DatabaseUnavailable:
         raise
     except Exception:

@@ -37,7 +37,7 @@ class Conversation:
         # A phone's clock may be fast, but nothing is here before it was written.
         self.said_at = min(received.text.received_at, received.stored_at)
         # A text that was fetched hours later is not part of a conversation any more.
-        self.fresh = is_answer(received.now, self.said_at)
+        self.fresh = is_answer(tx.now, self.said_at)
         self._id = received.id
 
     def act(self) -> str:
@@ -154,7 +154,7 @@ class Conversation:
         approved = workflows.select(self.tx, "approved")
         # The approval may not have come in yet; it counts for nothing when it does.
         named = [command.workflow_id] if command.workflow_id else None
-        self.tx.leave("owner_spoke", ids=named, at=self.said_at)
+        self.tx.defer("owner_spoke", ids=named, at=self.said_at)
         if command.workflow_id is None and len(approved) != 1:
             self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
             return "undo: which one?"

@@ -149,7 +149,7 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
     for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
         reason = f"superseded by #{newer}"
         if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
-            tx.leave("supersedes", id=newer, older=workflow.id)
+            tx.defer("supersedes", id=newer, older=workflow.id)
 
 
 def _note(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> None:

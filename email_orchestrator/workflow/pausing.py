@@ -29,7 +29,7 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
         "message": error.message,
     }
     memory.remember(tx, memory.MAIL_PAUSE, value)
-    tx.leave("text_instead")
+    tx.defer("text_instead")
     for room in (Room.TEXTING, Room.ANSWERING_BY_TEXT):
         tx.after_commit(partial(desk.wake, room))
     log.warning("%s; mail rests until %s", error, until or "the next start or a retry")

@@ -106,7 +106,7 @@ def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | 
     if accepted is None:
         return
     if text.attempts:
-        tx.leave("hasten_texts")
+        tx.defer("hasten_texts")
     workflow = accepted.workflow
     if accepted.finished and workflow is not None and workflow.revision == text.revision:
         _record_shown(tx, desk, text, workflow, gateway_id)
@@ -131,9 +131,9 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflo
         )
         return
     if text.sort in (Sort.OFFER, Sort.MORE):
-        tx.leave("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+        tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
     if text.sort is Sort.OFFER:
-        tx.leave(
+        tx.defer(
             "draft_texted",
             id=workflow.id,
             revision=workflow.revision,
@@ -165,7 +165,7 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
         if not settled or text.sort is not Sort.OFFER or text.workflow_id is None:
             return
         if text.parts_sent == 0 and not in_doubt:
-            tx.leave("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+            tx.defer("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
         if delay is None:
             _offer_failed(tx, desk, text, error)
 

@@ -28,7 +28,7 @@ def check_timeouts(desk: Desk) -> bool:
         elif due:
             tell(tx, desk, Sort.NOTICE, wording.reminder(due))
         if due:
-            tx.leave("reminded", ids=[workflow.id for workflow in due])
+            tx.defer("reminded", ids=[workflow.id for workflow in due])
     return bool(over or due)
 
 

@@ -1,4 +1,4 @@
-"""Connections to the database: one that was lost is replaced, and nobody waits for one that says nothing."""
+"""Connections to the database: what is lost, what is waited for, and what is said in one go."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from email_orchestrator.store.trouble import DataRefused
 
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 OTHERS += " AND pid <> pg_backend_pid()"
+FORGET_SAID = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'EXECUTE forget%%'"
 
 
 @pytest.fixture
@@ -68,10 +69,12 @@ def test_whoever_has_patience_waits_longer_than_one_who_has_not(database: Databa
 
 
 def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None:
+    sleep(database, 0)
+    threads = threading.active_count()
     began = time.monotonic()
     while time.monotonic() - began < 0.8:
         sleep(database, 0.05, patience=0.3)
-    assert [thread.name for thread in threading.enumerate()].count("database patience") <= 1
+    assert threading.active_count() == threads
 
 
 def test_who_has_little_patience_does_not_wait_for_one_who_has_much(belt: Any, database: Database) -> None:
@@ -86,7 +89,7 @@ def test_who_has_little_patience_does_not_wait_for_one_who_has_much(belt: Any, d
     patient.join()
 
 
-def test_patience_that_nobody_could_watch_over_once_is_watched_over_the_next_time(
+def test_a_thread_for_patience_that_could_not_be_started_is_started_the_next_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "_watch", patience._Watch())
@@ -98,8 +101,14 @@ def test_patience_that_nobody_could_watch_over_once_is_watched_over_the_next_tim
         sleep(database, 10, patience=0.3)
 
 
-def test_what_is_left_goes_before_whatever_comes_next_and_with_the_commit_at_the_latest(database: Database) -> None:
+def test_what_is_deferred_goes_with_whatever_comes_next_and_with_the_commit_at_the_latest(
+    belt: Any, database: Database
+) -> None:
     with database.transaction() as tx:
+        memory.forget(tx, "none")
+        assert belt.sql(FORGET_SAID) == []
+        assert memory.recall(tx, "none") is None
+        assert belt.sql(FORGET_SAID) == [(1,)]
         memory.remember(tx, "first", {"n": 1})
         memory.remember(tx, "first", {"n": 2})
         assert memory.recall(tx, "first") == {"n": 2}
@@ -108,8 +117,8 @@ def test_what_is_left_goes_before_whatever_comes_next_and_with_the_commit_at_the
         assert [memory.recall(tx, key) for key in ("first", "second")] == [{"n": 2}, {"n": 3}]
 
 
-def test_what_is_left_is_not_done_when_the_rest_is_not(database: Database) -> None:
-    def leave_and(act: Callable[[Transaction], None]) -> None:
+def test_what_is_deferred_is_not_done_when_the_rest_is_not(database: Database) -> None:
+    def defer_and(act: Callable[[Transaction], None]) -> None:
         with database.transaction() as tx:
             memory.remember(tx, "first", {"n": 1})
             act(tx)
@@ -118,9 +127,9 @@ def test_what_is_left_is_not_done_when_the_rest_is_not(database: Database) -> No
         raise KeyError
 
     with pytest.raises(KeyError):
-        leave_and(stumble)
+        defer_and(stumble)
     with pytest.raises(DataRefused):
-        leave_and(lambda tx: tx.leave("remember", key=None, value="{}"))
+        defer_and(lambda tx: tx.defer("remember", key=None, value="{}"))
     with database.transaction() as tx:
         assert memory.recall(tx, "first") is None
 

@@ -280,7 +280,7 @@ def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monk
 def test_a_text_whose_end_the_database_refuses_is_tried_again_at_once_and_then_put_aside(
     belt: Belt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(texts, "done", lambda tx, received, outcome: tx.leave("remember", key=None, value="{}"))
+    monkeypatch.setattr(texts, "done", lambda tx, received, outcome: tx.defer("remember", key=None, value="{}"))
     belt.text("list")
     assert [answering.answer_in_turn(belt.desk) for _ in range(4)] == [True, True, True, False]
     belt.work()

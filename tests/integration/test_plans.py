@@ -43,7 +43,7 @@ SELECT 'm' || id, '+15551234567', '1 #' || id, reply_sent_at, reply_sent_at FROM
 CLAIM = {"claim": "test/1", "lease": 120}
 ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "claim_drafting": {**CLAIM, "max_awaiting": 10},
-    "claim_text": {**CLAIM, "quiet": False, "least_urgent": False, "most_urgent": False, "fresh": 900},
+    "claim_text": {**CLAIM, "quiet": False, "urgent_from": False, "urgent_to": False, "fresh": 900},
     "claim_replying": {**CLAIM, "id": None, "at_once": False},
     "claim_email_notice": CLAIM,
     "next_text": {},
@@ -115,7 +115,7 @@ def test_whoever_texts_answers_does_not_look_through_the_drafts_that_wait_to_be_
             "INSERT INTO sms_outbox (workflow_id, revision, kind, urgent, parts)"
             " SELECT id, 1, 'offer', false, '{text}' FROM workflow_state ORDER BY id LIMIT 5000"
         )
-    values = {**CLAIM, "quiet": False, "least_urgent": True, "most_urgent": True, "fresh": 900}
+    values = {**CLAIM, "quiet": False, "urgent_from": True, "urgent_to": True, "fresh": 900}
 
     plan = explain(long_history, "claim_text", "force_generic_plan", **values)
 

@@ -12,7 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from . import systemd, wiring
-from .errors import DatabaseUnavailable, OrchestratorError, Trouble
+from .errors import DatabaseUnavailable, OrchestratorError
 from .settings import Settings
 from .stop_sign import StopSign
 from .store import memory, schema
@@ -100,8 +100,7 @@ def _wait_for_schema(house: House) -> bool:
             schema.check(house.desk.database)
             with house.desk.database.transaction() as tx:
                 # What only a person could mend may have been mended before this start.
-                pause = memory.recall(tx, memory.MAIL_PAUSE)
-                if pause is not None and pause["trouble"] == Trouble.CREDENTIALS:
+                if memory.waits_for_a_person(memory.recall(tx, memory.MAIL_PAUSE)):
                     memory.forget(tx, memory.MAIL_PAUSE)
         except DatabaseUnavailable as error:
             house.outage.noticed(error)

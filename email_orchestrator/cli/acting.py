@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.states import Actor, State
-from ..errors import Kind, OrchestratorError, ServiceError, Trouble, WrongState
+from ..errors import Kind, OrchestratorError, ServiceError, WrongState
 from . import common, interruption, terminal
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
 
     with desk.database.transaction() as tx:
         workflow = workflows.get(tx, workflow_id)
-        pause = memory.recall(tx, memory.MAIL_PAUSE) or {}
+        pause = memory.recall(tx, memory.MAIL_PAUSE)
     if workflow is None:
         raise OrchestratorError(f"#{workflow_id} was not sent: its email is gone.")
     match workflow.state:
@@ -186,8 +186,8 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
         case State.USER_APPROVED if workflow.send_started_at:
             raise ServiceError("Mail", _left_open(workflow_id), Kind.TRANSIENT)
         case State.USER_APPROVED:
-            reason = workflow.error or pause.get("message") or "another process has it in hand"
-            when = f"after `retry {workflow_id}`" if pause.get("trouble") == Trouble.CREDENTIALS else "when that works"
+            reason = workflow.error or (pause or {}).get("message") or "another process has it in hand"
+            when = f"after `retry {workflow_id}`" if memory.waits_for_a_person(pause) else "when that works"
             raise ServiceError(
                 "Mail",
                 f"#{workflow_id} is approved but not out yet ({reason}); the service sends it {when}, "

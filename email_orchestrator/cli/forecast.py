@@ -104,11 +104,10 @@ def _replying(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
         return "Sent Mail is looked into, for the reply may be out"
     due = workflow.next_attempt_at or around.now
     if around.mail_pause:
-        rests_until = datetime.fromisoformat(around.mail_pause["until"])
-        if rests_until == memory.UNTIL_A_PERSON_ACTS:
+        if memory.waits_for_a_person(around.mail_pause):
             why = output.one_line(around.mail_pause["message"])
             return f"the reply is sent once the mail account lets us in ({why})"
-        due = max(due, rests_until)
+        due = max(due, datetime.fromisoformat(around.mail_pause["until"]))
     return f"the reply is sent {_when(due, policy, around.now)}; `email-orchestrator undo {workflow.id}` takes it back"
 
 

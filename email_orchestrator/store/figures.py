@@ -170,7 +170,7 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
         seconds_since_poll=(tx.now - last_poll).total_seconds() if last_poll else None,
         texting_blocked_since=_moment(remembered.get(memory.TEXTING_BLOCKED), "at"),
         replies_paused=str((pause or {}).get("trouble", "trouble")) if paused else None,
-        replies_paused_until=until if paused and until != memory.UNTIL_A_PERSON_ACTS else None,
+        replies_paused_until=until if paused and not memory.waits_for_a_person(pause) else None,
     )
 
 

@@ -36,6 +36,11 @@ def mail_is_paused(tx: Transaction) -> bool:
     return pause is not None and datetime.fromisoformat(pause["until"]) > tx.now
 
 
+def waits_for_a_person(pause: dict[str, Any] | None) -> bool:
+    """Say whether there is a pause of all mail that only a person can end."""
+    return pause is not None and datetime.fromisoformat(pause["until"]) == UNTIL_A_PERSON_ACTS
+
+
 def forget(tx: Transaction, key: str) -> None:
     """Drop the value under a name, if there is one."""
     tx.defer("forget", key=key)

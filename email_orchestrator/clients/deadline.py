@@ -38,8 +38,7 @@ class DeadlineReader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._timeout = sock.gettimeout()
-        self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        self._has_read = False
+        self._deadline: float | None = None
 
     def readable(self) -> bool:
         """Say that it can be read, as a raw stream must."""
@@ -47,19 +46,21 @@ class DeadlineReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """Read what there is into the buffer; returns how much. Raises TimeoutError at the deadline."""
-        # The socket's own timeout is right for the first read, and most answers come whole.
-        if self._deadline is not None and self._has_read:
+        if self._deadline is not None:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("timed out")
             self._sock.settimeout(left)
-        self._has_read = True
+        elif self._timeout is not None:
+            # The socket's own timeout is right for the first read, and most answers come whole.
+            self._deadline = time.monotonic() + self._timeout
         return cast("int | None", self._raw.readinto(buffer))
 
     def close(self) -> None:
         """Let go of the socket, which gets its timeout back."""
         if not self.closed:
             with suppress(OSError):  # the connection may be reused: leave it as it was found
+                # Not for nothing: it is a call to the system, which gives the interpreter lock away.
                 if self._sock.gettimeout() != self._timeout:
                     self._sock.settimeout(self._timeout)
             self._raw.close()

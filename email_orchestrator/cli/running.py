@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..errors import OrchestratorError, ServiceError
+from ..errors import OrchestratorError
 from . import common
 
 
@@ -75,11 +75,8 @@ def poll(env_file: Path | None, lookback: float | None) -> None:
         clients = make_clients(settings)
         with desk.database.transaction() as tx:
             began = tx.now
-        away: ServiceError | None = None
         try:
-            work_through(desk, clients, lookback)
-        except ServiceError as error:
-            away = error
+            away = work_through(desk, clients, lookback)
         finally:
             clients.mailer.close()
         # Where cron runs this in place of the service, nobody else does.

@@ -220,6 +220,12 @@ class Belt:
         self.sql("UPDATE workflow_state SET next_attempt_at = now() WHERE next_attempt_at > now()")
         self.sql("UPDATE sms_outbox SET next_attempt_at = now() WHERE next_attempt_at > now()")
 
+    def keep_trying(self, times: int) -> None:
+        """Do whatever is due so many times, with the time of every backoff in between."""
+        for _ in range(times):
+            self.work()
+            self.hurry()
+
     def lapse(self) -> None:
         """Let the time of every lease pass, as after a crash."""
         self.sql("UPDATE workflow_state SET claimed_until = now() - interval '1 s' WHERE claimed_until IS NOT NULL")

@@ -128,9 +128,7 @@ def test_a_bare_approval_is_asked_about_while_a_draft_on_the_phone_counts_as_not
     belt.gateway.failures.extend([UNHEARD] * 4)
     belt.email(sender="john@example.com")
     belt.poll()
-    for _ in range(5):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(5)
     assert belt.state(2) is State.FAILED, "of which the owner was told by email"
     belt.answer("1")
     assert belt.state(1) is State.AWAITING_USER

@@ -87,9 +87,7 @@ def test_a_notice_is_texted_after_all_when_mail_rests_and_texting_is_back(belt: 
     belt.mailer.failures.extend([SHUT] * 9)
     belt.gateway.failures.extend([DOWN] * 4)
     belt.text("1")
-    for _ in range(9):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(9)
     assert not belt.gateway.failures, "texting is back"
     assert any("does not let us in" in text for text in belt.gateway.texts)
 
@@ -101,9 +99,7 @@ def test_a_draft_that_could_not_be_texted_is_told_of_when_mail_rests_and_texting
     belt.gateway.failures.extend([DOWN] * 4)
     belt.email(sender="maria@example.org")
     belt.poll()
-    for _ in range(9):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(9)
     assert belt.state(2) is State.FAILED
     belt.answer("list")
     belt.hurry()

@@ -103,9 +103,7 @@ def test_a_bare_approval_is_not_for_another_draft_while_one_that_may_be_on_the_p
     belt.gateway.failures.extend([ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)] * 4)
     belt.email(sender="john@example.com")
     belt.poll()
-    for _ in range(5):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(5)
     assert belt.state(2) is State.FAILED
     belt.text("retry #2")
     assert answering.answer_one(belt.desk)

@@ -137,9 +137,7 @@ def test_a_crash_after_the_hand_over_is_an_unknown_outcome(belt: Belt) -> None:
     with pytest.raises(KeyboardInterrupt):
         belt.answer("1")
     belt.lapse()
-    for _ in range(3):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(3)
     assert belt.workflow(1).error == "outcome unknown"
     assert belt.mailer.mails == []
 
@@ -250,9 +248,7 @@ def test_a_notice_does_not_log_in_while_mail_rests(belt: Belt) -> None:
     belt.email()
     belt.mailer.failures.extend([refused] * 5)
     belt.poll()
-    for _ in range(4):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(4)
     assert len(belt.mailer.failures) == 4
 
 
@@ -266,9 +262,7 @@ def test_after_a_crash_sent_mail_is_looked_into_three_times_whatever_failed_befo
             belt.work()
         except KeyboardInterrupt:
             belt.lapse()
-    for _ in range(4):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(4)
     assert belt.sent_mail is not None
     assert len(belt.sent_mail.asked) == 3
     assert belt.mailer.mails == []
@@ -331,9 +325,7 @@ def test_a_fault_of_our_own_while_sending_is_an_unknown_outcome(belt: Belt) -> N
     belt.offered()
     belt.mailer.failures.append(RuntimeError("a fault"))
     belt.answer("1")
-    for _ in range(3):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(3)
     assert belt.workflow(1).error == "outcome unknown"
     assert belt.mailer.mails == []
 

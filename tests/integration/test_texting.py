@@ -115,9 +115,7 @@ def test_a_refused_text_fails_at_once(parts: Belt) -> None:
 def test_an_answer_outlasts_any_outage(belt: Belt) -> None:
     belt.gateway.failures.extend([DOWN] * 12)
     belt.text("list")
-    for _ in range(13):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(13)
     assert [text for text in belt.gateway.texts if "No draft waits" in text]
 
 
@@ -202,9 +200,7 @@ def test_a_draft_asked_for_again_in_vain_can_still_be_approved(belt: Belt, failu
     belt.offered()
     belt.gateway.failures.extend([failure] * 4)
     belt.text("again")
-    for _ in range(4):
-        belt.work()
-        belt.hurry()
+    belt.keep_trying(4)
     belt.answer("1 #1")
     assert belt.state(1) is State.REPLY_SENT
 

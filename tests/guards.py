@@ -331,7 +331,7 @@ GUARDS = (
     Guard(
         "no text at night",
         TEXTING,
-        "    quiet = is_quiet(tx.now, desk.policy)\n",
+        "    quiet = is_night(tx, desk)\n",
         "    quiet = False\n",
         (TEXTS,),
     ),

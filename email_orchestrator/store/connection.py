@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import select
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
@@ -35,32 +35,42 @@ SESSION = {
     # table is still empty, and must not read or sort the whole of it when it has grown.
     " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
-# A connection that was lost while it rested is found out within so many seconds.
-QUICK = 1.0
-# One journey to the server for all: what is decided in a transaction nearly always needs its time.
-BEGIN = "BEGIN; SELECT now(), current_setting('transaction_read_only')::bool"
+READ_ONLY = "SELECT current_setting('transaction_read_only')::bool"
 
 
 class Transaction:
-    """One transaction: runs named statements, and after the commit the actions that were to wait for it."""
+    """One transaction: runs named statements, and after the commit the actions that were to wait for it.
+
+    It begins with the first statement, and on the same journey to the server.
+    """
 
     def __init__(self, connection: psycopg2.extensions.connection, known: set[str]) -> None:
         self.connection = connection
+        self.has_begun = False
         self._cursor = connection.cursor()
         self._known = known
+        self._now: datetime | None = None
         self._deferred: list[bytes] = []
         self._afterwards: list[Callable[[], None]] = []
-        self._cursor.execute(BEGIN)
-        # The moment the transaction began, by the database's clock.
-        self.now: datetime
-        self.read_only: bool
-        self.now, self.read_only = self._cursor.fetchall()[0]
+
+    @property
+    def now(self) -> datetime:
+        """The moment the transaction began, by the database's clock; no journey when a statement told it along the way.
+
+        Those do that have a column `now`.
+        """
+        if self._now is None:
+            self.rows("moment")
+        return cast(datetime, self._now)
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """Run the named statement and return its rows."""
         self._send(self._ready(name, values))
         columns = [column.name for column in self._cursor.description or ()]
-        return [dict(zip(columns, row, strict=True)) for row in self._cursor.fetchall()]
+        found = [dict(zip(columns, row, strict=True)) for row in self._cursor.fetchall()]
+        if found and "now" in found[0]:
+            self._now = found[0]["now"]
+        return found
 
     def row(self, name: str, **values: Any) -> Row | None:
         """Run the named statement and return its first row, or None."""
@@ -79,6 +89,14 @@ class Transaction:
         """
         self._deferred.append(self._ready(name, values))
 
+    def commit_asynchronously(self) -> None:
+        """Have the commit not wait for the disk: the next one that does brings it along.
+
+        For what leaves the house only after such a commit, and is done again when it went down with the server
+        (PostgreSQL manual, Asynchronous Commit).
+        """
+        self.defer("commit_asynchronously")
+
     def script(self, statements: str) -> None:
         """Run several statements that take no values and return nothing."""
         self._send(self._cursor.mogrify(statements))
@@ -89,7 +107,8 @@ class Transaction:
 
     def commit(self) -> None:
         """Make it all true."""
-        self._send(b"COMMIT")
+        if self.has_begun or self._deferred:
+            self._send(b"COMMIT")
 
     def committed(self) -> None:
         """Do what was to wait for the commit."""
@@ -107,7 +126,9 @@ class Transaction:
 
     def _send(self, statement: bytes) -> None:
         """Send a statement, behind the deferred ones; the answer is its own."""
-        self._cursor.execute(b"; ".join((*self._deferred, statement)))
+        beginning = () if self.has_begun else (b"BEGIN",)
+        self.has_begun = True
+        self._cursor.execute(b"; ".join((*beginning, *self._deferred, statement)))
         self._deferred.clear()
 
 
@@ -132,8 +153,8 @@ class Database:
         happened: look again before repeating anything), its subclass DatabaseRefused when it does not let us do what we
         must, and DataRefused when a value does not fit.
         """
-        transaction = self._begin()
-        connection = transaction.connection
+        connection = self._kept() or self._connect()
+        transaction = Transaction(connection, self._local.known)
         try:
             with bounded(connection, self._seconds):
                 yield transaction
@@ -143,17 +164,17 @@ class Database:
             if lost:
                 self._lose(connection, error)
             else:
-                self._roll_back(connection)
+                self._roll_back(transaction)
             if (meaning := meaning_of(error, lost=lost)) is None:
                 raise
             raise meaning from error
         except ValueError as error:
-            self._roll_back(connection)
+            self._roll_back(transaction)
             if isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
                 raise DataRefused(f"The database refused a value: {first_line(error)}") from error
             raise
         except BaseException:
-            self._roll_back(connection)
+            self._roll_back(transaction)
             raise
         transaction.committed()
 
@@ -182,39 +203,11 @@ class Database:
         seconds: float | None = getattr(self._local, "patience", None)
         return seconds
 
-    def _begin(self) -> Transaction:
-        """Begin a transaction; a connection that was lost while it rested is found out now, and a fresh one tried."""
-        asked = time.monotonic()
-        kept = self._kept()
-        if kept is not None:
-            try:
-                return self._begin_on(kept)
-            except DatabaseUnavailable:
-                # A server that let us wait would do so again.
-                if time.monotonic() - asked > QUICK:
-                    raise
-        return self._begin_on(self._connect())
-
-    def _begin_on(self, connection: psycopg2.extensions.connection) -> Transaction:
-        try:
-            with bounded(connection, self._seconds):
-                transaction = Transaction(connection, self._local.known)
-        except psycopg2.Error as error:
-            self._lose(connection, error)
-            raise DatabaseUnavailable(f"The database is not available: {first_line(error)}") from error
-        except BaseException:
-            self.close()
-            raise
-        if self._writes and transaction.read_only:
-            # The next connection may lead to the one that has taken over.
-            self.close()
-            raise DatabaseUnavailable("The database can only be read: it is a copy of another, or was set to be so")
-        return transaction
-
     def _kept(self) -> psycopg2.extensions.connection | None:
         """Return this thread's connection, when it has one that is not known to be lost."""
         kept: psycopg2.extensions.connection | None = getattr(self._local, "connection", None)
-        return kept if kept is not None and not kept.closed and self._local.epoch >= self._epoch else None
+        usable = kept is not None and not kept.closed and self._local.epoch >= self._epoch and _is_silent(kept)
+        return kept if usable else None
 
     def _connect(self) -> psycopg2.extensions.connection:
         self.close()
@@ -232,16 +225,40 @@ class Database:
             raise SettingsError(["DATABASE_URL: cannot be read as a PostgreSQL address"]) from None
         fresh.autocommit = True  # transactions are begun and ended in our own words
         self._local.connection, self._local.epoch, self._local.known = fresh, epoch, set()
+        if self._writes:
+            self._check_writable(fresh)
         return fresh
+
+    def _check_writable(self, fresh: psycopg2.extensions.connection) -> None:
+        try:
+            with bounded(fresh, self._seconds), fresh.cursor() as cursor:
+                cursor.execute(READ_ONLY)
+                read_only = cursor.fetchall()[0][0]
+        except psycopg2.Error as error:
+            self._lose(fresh, error)
+            raise DatabaseUnavailable(f"The database is not available: {first_line(error)}") from error
+        if read_only:
+            # The next connection may lead to the one that has taken over.
+            self.close()
+            raise DatabaseUnavailable("The database can only be read: it is a copy of another, or was set to be so")
 
     def _lose(self, connection: psycopg2.extensions.connection, error: psycopg2.Error) -> None:
         if connection.closed or error.pgcode is None:
             self._epoch = max(self._epoch, self._local.epoch + 1)
         self.close()
 
-    def _roll_back(self, connection: psycopg2.extensions.connection) -> None:
+    def _roll_back(self, transaction: Transaction) -> None:
+        if not transaction.has_begun:
+            return
         try:
-            with connection.cursor() as cursor:
+            with transaction.connection.cursor() as cursor:
                 cursor.execute("ROLLBACK")
         except psycopg2.Error:
             self.close()
+
+
+def _is_silent(connection: psycopg2.extensions.connection) -> bool:
+    """Say whether nothing has come in on a connection that rests: a server only speaks unasked to take its leave."""
+    incoming = select.poll()
+    incoming.register(connection.fileno(), select.POLLIN)
+    return not incoming.poll(0)

@@ -1,5 +1,11 @@
 -- Every statement the program runs, by name. `now()` is the moment the transaction began, by the database's clock.
 
+-- name: moment
+SELECT now() AS now
+
+-- name: commit_asynchronously
+SELECT set_config('synchronous_commit', 'off', true)
+
 -- Intake ------------------------------------------------------------------------------------------------------------
 
 -- name: new_ids
@@ -22,7 +28,8 @@ SELECT max(id) AS id FROM processed_emails
 -- that Python does not.
 SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_address,
        greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
-       p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+       p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html,
+       now() AS now
   FROM processed_emails p
  WHERE p.status = 'pending' AND p.message_id = ANY (%(ids)s::text[])
    AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
@@ -128,7 +135,7 @@ WITH moved AS (
       FROM moved m
      WHERE p.message_id = m.message_id AND p.status = %(email_status_before)s AND p.status <> %(email_status)s
 )
-SELECT m.id, EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = m.id) AS is_awaited
+SELECT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = m.id) AS is_awaited, now() AS now
   FROM moved m
 
 -- name: postpone
@@ -147,10 +154,8 @@ WITH texts AS (
 UPDATE workflow_state SET claimed_by = NULL, claimed_until = NULL WHERE starts_with(claimed_by, %(holder)s)
 
 -- name: claim_turn
--- Let the claims of drafts follow one another, so that the limit on waiting drafts holds with many workers. None waits
--- for the disk: nothing leaves the house because of a draft before a later commit that does, and that one brings this
--- one along (PostgreSQL manual, Asynchronous Commit). At worst a draft is asked for once more.
-SELECT pg_advisory_xact_lock(7003119), set_config('synchronous_commit', 'off', true)
+-- Let the claims of drafts follow one another, so that the limit on waiting drafts holds with many workers.
+SELECT pg_advisory_xact_lock(7003119)
 
 -- name: claim_drafting
 -- Lease the next workflow that needs a draft: edits first, then the oldest; no new one while enough are waiting. Tells
@@ -211,7 +216,7 @@ SELECT w.* FROM workflow_state w WHERE w.message_id = %(message_id)s
 
 -- name: lock_workflow
 -- A workflow held until the end of the transaction, so that what is decided from it stays true.
-SELECT w.* FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
+SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
 
 -- name: text_due
 -- The text about a workflow that goes out next, by the rules of `claim_text`.
@@ -411,7 +416,7 @@ WITH accepted AS (
      WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
     RETURNING o.workflow_id, o.status = 'sent' AS finished
 )
-SELECT a.finished, w.* FROM accepted a LEFT JOIN workflow_state w ON w.id = a.workflow_id
+SELECT a.finished, w.*, now() AS now FROM accepted a LEFT JOIN workflow_state w ON w.id = a.workflow_id
 
 -- name: settle_text
 -- End a lease on a text whose part in hand was not accepted: it is due again after a delay, goes another way, or never.
@@ -473,7 +478,7 @@ RETURNING id
 -- name: next_text
 -- The oldest text not acted on, held until the end of the transaction; one that waits for a sending is passed over
 -- until that is recorded. Readers queue up behind each other here, so that order is kept. Tells whether there are others.
-SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more
+SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more, now() AS now
   FROM sms_inbox i
  WHERE i.processed_at IS NULL
    AND (i.waits_for IS NULL OR NOT EXISTS (SELECT FROM workflow_state w
@@ -511,7 +516,7 @@ INSERT INTO service_state (key, value) VALUES (%(key)s, %(value)s)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
 
 -- name: recall
-SELECT value FROM service_state WHERE key = %(key)s
+SELECT value, now() AS now FROM service_state WHERE key = %(key)s
 
 -- name: forget
 DELETE FROM service_state WHERE key = %(key)s

@@ -20,6 +20,8 @@ EMAIL_STATUS = {
     State.FAILED: "failed",
 }
 IN_WORK = "orchestrating"
+# As a change of a move: the moment the transaction began (PostgreSQL manual, Date/Time Types, Special Values).
+NOW = "now"
 MAX_DIGITS = 12
 
 
@@ -144,9 +146,9 @@ def move(
 ) -> Moved | None:
     """Move a workflow through the states of `path`, if nobody moved it since it was read.
 
-    `changes` are further columns to set. Returns None, and changes nothing, when the workflow is no longer in the
-    state and draft revision of `workflow`, or no longer leased under `claim`. Raises ValueError for a path that the
-    table of transitions does not allow.
+    `changes` are further columns to set, one that holds a time perhaps to NOW. Returns None, and changes nothing, when
+    the workflow is no longer in the state and draft revision of `workflow`, or no longer leased under `claim`. Raises
+    ValueError for a path that the table of transitions does not allow.
     """
     check_path(workflow.state, path)
     moved = tx.row(
@@ -167,6 +169,8 @@ def move(
 
 def claim_drafting(tx: Transaction, claim: str, lease: int, max_awaiting: int) -> Claimed | None:
     """Lease the next workflow that needs a draft, for `lease` seconds."""
+    # Nothing leaves the house because of a draft before its text is leased; at worst it is asked for once more.
+    tx.commit_asynchronously()
     tx.defer("claim_turn")
     row = tx.row("claim_drafting", claim=claim, lease=lease, max_awaiting=max_awaiting)
     return _claimed(row, claim) if row else None

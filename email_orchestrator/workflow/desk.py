@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .. import clock
 from ..core import notification, wording
-from ..core.hours import is_answer
+from ..core.hours import is_answer, is_quiet
 from ..core.models import Composed, Workflow
 from ..core.policy import Policy
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
@@ -117,6 +117,11 @@ def insist(desk: Desk, record: Callable[[], T]) -> T:
         except DatabaseUnavailable:
             if desk.wait(1):
                 raise
+
+
+def is_night(tx: Transaction, desk: Desk) -> bool:
+    """Say whether the owner's quiet hours have come; where there are none, the time need not be asked for."""
+    return desk.policy.quiet_hours is not None and is_quiet(tx.now, desk.policy)
 
 
 def texting_room(urgent: bool) -> Room:

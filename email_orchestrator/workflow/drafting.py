@@ -101,7 +101,7 @@ def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft
         claim=claimed.claim,
         draft_revision=revision,
         ai_reply_text=draft.text,
-        ai_reply_generated_at=tx.now,
+        ai_reply_generated_at=workflows.NOW,
         hidden_chars=0,
         offered_at=None,
         sms_sent_at=None,

@@ -86,6 +86,8 @@ def _take(desk: Desk, ids: list[str]) -> int:
 
 def _take_together(desk: Desk, ids: list[str]) -> int:
     with desk.database.transaction() as tx:
+        # What is lost is still pending, and taken again; the note of the poll is written down after it.
+        tx.commit_asynchronously()
         fresh = emails.new_emails(tx, ids)
         parsed = {email.message_id: parse_sender(email.sender) or ("", clean_line(email.sender)) for email in fresh}
         replies = emails.count_replies(tx, [address for _, address in parsed.values()], tx.now - LOOP_SPAN)

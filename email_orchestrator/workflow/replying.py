@@ -81,7 +81,7 @@ def _reply(
     if message is None or not _send(desk, job, message, mailer, sent_mail):
         return None, False
     in_turn = in_turn and not desk.wait(0)
-    return insist(desk, lambda: _record_sent(desk, job.claimed.workflow, in_turn=in_turn)), in_turn
+    return insist(desk, lambda: _record_sent(desk, job.claimed, in_turn=in_turn)), in_turn
 
 
 def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
@@ -155,43 +155,50 @@ def _send(desk: Desk, job: Job, message: bytes, mailer: Mailer, sent_mail: SentM
     return False
 
 
-def _record_sent(desk: Desk, workflow: Workflow, *, in_turn: bool = False) -> Job | None:
+def _record_sent(desk: Desk, claimed: Claimed, *, in_turn: bool = False) -> Job | None:
     """Record that a reply is out, which is so whoever has the lease by now and whatever others could not find out.
 
     Returns the next reply, leased in the same transaction, when it goes on in turn.
     """
     until = desk.lease_until()
     with desk.database.transaction() as tx:
-        if not _count_as_sent(tx, desk, workflow):
-            log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", workflow.id)
+        if not _count_as_sent(tx, desk, claimed):
+            log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", claimed.workflow.id)
         return _claim(tx, desk, until) if in_turn else None
 
 
-def _count_as_sent(tx: Transaction, desk: Desk, workflow: Workflow) -> bool:
-    current = workflows.hold(tx, workflow.id)
-    if current is None or current.reply_message_id != workflow.reply_message_id:
-        return False
-    if current.state is State.REPLY_SENT:
-        return True  # it was recorded, and the answer to that commit was lost
-    doubted = current.doubt is not None and current.state is State.FAILED
-    path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
-    if not may_follow(current.state, path[0]):
-        return False
-    advance(
-        tx,
-        desk,
-        current,
-        *path,
-        actor=Actor.POLL,
-        reply_sent_at=tx.now,
-        send_started_at=None,
-        error_message=None,
-    )
+def _count_as_sent(tx: Transaction, desk: Desk, claimed: Claimed) -> bool:
+    workflow = claimed.workflow
+    if not _move_to_sent(tx, desk, workflow, State.REPLY_SENT, claim=claimed.claim):
+        current = workflows.hold(tx, workflow.id)
+        if current is None or current.reply_message_id != workflow.reply_message_id:
+            return False
+        if current.state is State.REPLY_SENT:
+            return True  # it was recorded, and the answer to that commit was lost
+        doubted = current.doubt is not None and current.state is State.FAILED
+        path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
+        if not may_follow(current.state, path[0]):
+            return False
+        _move_to_sent(tx, desk, current, *path)
     memory.forget(tx, memory.MAIL_PAUSE)
     if desk.policy.confirm:
         tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
     return True
+
+
+def _move_to_sent(tx: Transaction, desk: Desk, workflow: Workflow, *path: State, claim: str | None = None) -> bool:
+    return advance(
+        tx,
+        desk,
+        workflow,
+        *path,
+        actor=Actor.POLL,
+        claim=claim,
+        reply_sent_at=workflows.NOW,
+        send_started_at=None,
+        error_message=None,
+    )
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
@@ -221,7 +228,7 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
         found = False
     if found:
         log.info("workflow %d: found in Sent Mail", workflow.id)
-        insist(desk, lambda: _record_sent(desk, claimed.workflow))
+        insist(desk, lambda: _record_sent(desk, claimed))
         return
     with desk.database.transaction() as tx:
         if sent_mail is not None and done < len(LOOK_AGAIN_AFTER):

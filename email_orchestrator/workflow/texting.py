@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..core import wording
-from ..core.hours import is_quiet
 from ..core.models import Workflow
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
@@ -15,7 +14,7 @@ from ..errors import Kind, ServiceError
 from ..store import memory, texts, workflows
 from ..store.connection import Transaction
 from ..store.texts import Outgoing, Sort
-from .desk import Desk, advance, give_up, insist, tell
+from .desk import Desk, advance, give_up, insist, is_night, tell
 from .ports import Gateway
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def text_in_turn(desk: Desk, gateway: Gateway, urgent: bool) -> bool:
 
 def _claim(tx: Transaction, desk: Desk, urgent: bool | None) -> Outgoing | None:
     """Lease the next text that is wanted; those before it that are not any more are closed."""
-    quiet = is_quiet(tx.now, desk.policy)
+    quiet = is_night(tx, desk)
     while True:
         text = texts.claim_text(tx, desk.claim(), desk.policy.lease_seconds, quiet=quiet, urgent=urgent)
         if text is None or text.wanted:
@@ -86,8 +85,7 @@ def _record_and_claim(desk: Desk, text: Outgoing, gateway_id: str | None, in_tur
 def in_the_middle(desk: Desk) -> bool:
     """Say whether a text has begun whose next part is due within moments."""
     with desk.database.transaction() as tx:
-        quiet = is_quiet(tx.now, desk.policy)
-        return texts.has_begun(tx, within=desk.policy.part_gap + 1, quiet=quiet)
+        return texts.has_begun(tx, within=desk.policy.part_gap + 1, quiet=is_night(tx, desk))
 
 
 def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:
@@ -122,7 +120,7 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflo
             State.SMS_SENT,
             State.AWAITING_USER,
             actor=Actor.POLL,
-            sms_sent_at=tx.now,
+            sms_sent_at=workflows.NOW,
             sms_message_id=gateway_id,
             sms_phone_number=desk.policy.phone_number,
             hidden_chars=text.hidden_chars,

@@ -16,9 +16,12 @@ from email_orchestrator.store import memory, patience
 from email_orchestrator.store.connection import Database, Transaction
 from email_orchestrator.store.trouble import DataRefused
 
-OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
 OTHERS += " AND pid <> pg_backend_pid()"
-FORGET_SAID = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'EXECUTE forget%%'"
+SAID = "SELECT query FROM pg_stat_activity WHERE application_name = 'email-orchestrator' AND query <> ''"
+SAID += " AND datname = current_database()"
+FORGET_SAID = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%%EXECUTE forget%%'"
+FORGET_SAID += " AND pid <> pg_backend_pid()"
 
 
 @pytest.fixture
@@ -51,6 +54,49 @@ def test_one_that_is_lost_in_the_midst_of_its_work_is_noticed_and_nothing_is_rep
     sleep(database, 0)
 
 
+def test_a_transaction_begins_with_its_first_statement_and_on_the_same_journey(belt: Any, dsn: str) -> None:
+    sleep(Database(dsn), 0)
+    belt.sql(OTHERS)
+    database = Database(dsn)
+    with database.transaction() as tx:
+        assert belt.sql(SAID) == []
+        tx.script("SELECT 7")
+        assert belt.sql(SAID) == [("BEGIN; SELECT 7",)]
+    assert belt.sql(SAID) == [("COMMIT",)]
+    with database.transaction():
+        pass
+    assert belt.sql(SAID) == [("COMMIT",)]
+
+
+def test_the_time_of_a_transaction_is_its_beginning_and_told_along_the_way(belt: Any, dsn: str) -> None:
+    belt.sql(OTHERS)
+    database = Database(dsn)
+    with database.transaction() as tx:
+        memory.remember(tx, "first", {"n": 1})
+        memory.recall(tx, "first")
+        told = tx.now
+        assert belt.sql(SAID)[0][0].endswith("EXECUTE recall ('first')")
+    with database.transaction() as tx:
+        first = tx.now
+        tx.script("SELECT pg_sleep(0.01)")
+        assert first == tx.now > told
+        assert [(first,)] == belt.sql("SELECT xact_start FROM pg_stat_activity WHERE query LIKE '%%pg_sleep(0.01)'")
+
+
+def test_a_commit_is_asynchronous_where_that_was_asked_for_and_nowhere_else(database: Database) -> None:
+    def waits(tx: Transaction) -> str:
+        tx.script("SELECT 1")
+        with tx.connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchall()[0][0])
+
+    with database.transaction() as tx:
+        tx.commit_asynchronously()
+        assert waits(tx) == "off"
+    with database.transaction() as tx:
+        assert waits(tx) == "on"
+
+
 def test_who_has_no_patience_left_goes_and_the_next_is_served(database: Database) -> None:
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
@@ -80,7 +126,7 @@ def test_what_is_done_in_time_is_never_cut_off_later(database: Database) -> None
 def test_who_has_little_patience_does_not_wait_for_one_who_has_much(belt: Any, database: Database) -> None:
     patient = threading.Thread(target=sleep, args=(database, 4, 60.0))
     patient.start()
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(4)' AND state = 'active'"
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%SELECT pg_sleep(4)' AND state = 'active'"
     assert wait_until(lambda: belt.sql(asleep))
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailable):

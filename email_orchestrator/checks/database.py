@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch
 from ..settings import Settings
 from ..store import figures, schema, server
-from ..store.connection import Database, Transaction
+from ..store.connection import Database
+from ..store.transaction import Transaction
 from ..wiring import holds_data, make_database, reach_postgres
 from .finding import Finding, Grade, trouble
 

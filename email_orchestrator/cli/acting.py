@@ -15,7 +15,7 @@ from . import common, interruption, terminal
 if TYPE_CHECKING:
     from ..core.models import Workflow
     from ..stop_sign import StopSign
-    from ..store.connection import Transaction
+    from ..store.transaction import Transaction
     from ..wiring import Clients
     from ..workflow.desk import Desk
 

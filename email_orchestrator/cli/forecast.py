@@ -11,8 +11,8 @@ from ..core.models import Workflow
 from ..core.policy import Policy
 from ..core.states import State
 from ..store import memory, texts
-from ..store.connection import Transaction
 from ..store.counting import counts_by_state
+from ..store.transaction import Transaction
 from . import output
 
 OCCUPIED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes, policy
@@ -16,8 +17,8 @@ from ..errors import OrchestratorError
 from .mail_address import ascii_address
 from .reply_headers import (
     HeaderClasses,
-    ReplyPolicy,
     clean_header_text,
+    header_lines,
     message_ids,
     new_message_id,
     reply_references,
@@ -39,9 +40,8 @@ __all__ = [
 _MOST_QUOTED_LINES = 200
 _MOST_QUOTED_CHARACTERS = 20_000
 _LONGEST_LINE = 998  # RFC 5322 §2.1.1, without the CRLF
-_HEADERS = HeaderClasses()
-_WIRE_FORMAT = ReplyPolicy(linesep="\r\n", cte_type="7bit", header_factory=_HEADERS)
-_AS_READ = policy.default.clone(header_factory=_HEADERS)
+_AS_WRITTEN = policy.SMTP.clone(cte_type="7bit")
+_AS_READ = policy.default.clone(header_factory=HeaderClasses())
 
 
 class UnsafeReply(OrchestratorError):
@@ -107,7 +107,7 @@ def build_reply(reply: Reply) -> bytes:
     """
     sender = _address("The sender's address", reply.from_address)
     recipient = _address("The recipient's address", reply.to)
-    headers: dict[str, object] = {
+    headers: dict[str, Address | datetime | str] = {
         "From": Address(clean_header_text(reply.from_name), addr_spec=sender),
         "To": Address(addr_spec=recipient),
         "Subject": clean_header_text(reply.subject),
@@ -122,11 +122,9 @@ def build_reply(reply: Reply) -> bytes:
     if "\0" in reply.body or any(unicodedata.category(character) == "Cs" for character in reply.body):
         raise UnsafeReply("The reply's text holds characters that no email can carry; edit it. Nothing was sent.")
 
-    message = EmailMessage(policy=_WIRE_FORMAT)
-    for name, value in headers.items():
-        message[name] = value
-    message.set_content(reply.body, charset="utf-8")
-    written = message.as_bytes()
+    content = EmailMessage(policy=_AS_WRITTEN)
+    content.set_content(reply.body, charset="utf-8")
+    written = b"".join(header_lines(name, value) for name, value in headers.items()) + content.as_bytes()
 
     difference = _difference(written, headers, reply.body)
     if difference:
@@ -141,7 +139,7 @@ def _address(whose: str, address: str) -> str:
         raise UnsafeReply(f"{whose} cannot be used: {error}. Nothing was sent.") from None
 
 
-def _difference(written: bytes, headers: dict[str, object], body: str) -> str:
+def _difference(written: bytes, headers: Mapping[str, Address | datetime | str], body: str) -> str:
     """Read the message as a mail program would and name the first thing that is not as meant, or return ''."""
     lines = written.split(b"\r\n")
     if not written.isascii() or any(len(line) > _LONGEST_LINE or b"\n" in line or b"\r" in line for line in lines):
@@ -151,18 +149,17 @@ def _difference(written: bytes, headers: dict[str, object], body: str) -> str:
     expected_names = [*headers, "Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
     if sorted(parsed.keys()) != sorted(expected_names) or parsed.defects:
         return "header names"
-    found = {name: _AS_READ.header_fetch_parse(name, value) for name, value in parsed.items()}
     for name, meant in headers.items():
-        if not _same_header(found[name], meant):
+        if not _same_header(_AS_READ.header_fetch_parse(name, parsed[name]), meant):
             return f"header {name}"
-    content_type = found["Content-Type"]
+    content_type = _AS_READ.header_fetch_parse("Content-Type", parsed["Content-Type"])
     if content_type.content_type != "text/plain" or content_type.params.get("charset") != "utf-8":
         return "content type"
     content = parsed.get_payload(decode=True)
     return "" if isinstance(content, bytes) and _lines(content.decode("utf-8", "replace")) == _lines(body) else "body"
 
 
-def _same_header(found: object, meant: object) -> bool:
+def _same_header(found: object, meant: Address | datetime | str) -> bool:
     """Compare a header read back with the value it was made from."""
     if isinstance(meant, Address):
         addresses = getattr(found, "addresses", ())

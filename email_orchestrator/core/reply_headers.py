@@ -6,10 +6,9 @@ import binascii
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from datetime import datetime
 from email.headerregistry import Address, HeaderRegistry
-from email.policy import EmailPolicy
-from typing import Any
+from email.utils import format_datetime
 
 from .mail_address import ascii_address
 
@@ -132,29 +131,22 @@ class HeaderClasses(HeaderRegistry):
         return made
 
 
-class ReplyPolicy(EmailPolicy):
-    """Write the headers whose folding by the standard library does harm, with CRLF line ends.
+def header_lines(name: str, value: Address | datetime | str) -> bytes:
+    """Write a header as its finished lines, with CRLF ends and all in ASCII.
 
-    It hides long ids in encoded-words, which breaks threading in Outlook, and it loses or adds blanks between the
-    encoded-words of longer subjects and names, differently in each version of Python.
+    The standard library's folding would do harm: it hides long ids in encoded-words, which breaks threading in Outlook,
+    and it loses or adds blanks between the encoded-words of longer subjects and names, differently in each version of
+    Python. Text has to be clean, as `clean_header_text` makes it.
     """
-
-    def fold(self, name: str, value: Any) -> str:
-        """Return the header's finished lines; `value` is the header object the message holds."""
-        match name.lower():
-            case "in-reply-to" | "references" | "message-id":
-                lines: Sequence[str] = str(value).split()
-            case "subject":
-                lines = _text_lines(str(value))
-            case "from" | "to":
-                lines = [line for address in value.addresses for line in _mailbox_lines(address)]
-            case _:
-                return str(super().fold(name, value))
-        return f"{name}: " + f"{self.linesep} ".join(lines) + self.linesep
-
-    def fold_binary(self, name: str, value: Any) -> bytes:
-        """Return the same lines as bytes; everything written here is ASCII."""
-        return self.fold(name, value).encode("ascii")
+    if isinstance(value, Address):
+        lines = _mailbox_lines(value)
+    elif isinstance(value, datetime):
+        lines = [format_datetime(value)]
+    elif name == "Subject":
+        lines = _text_lines(value)
+    else:
+        lines = value.split()
+    return (f"{name}: " + "\r\n ".join(lines) + "\r\n").encode("ascii")
 
 
 def _text_lines(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from ..core.states import State
 from . import memory
-from .connection import Transaction
+from .transaction import Transaction
 
 # Nobody looks at these again and again but to count them.
 CLOSED = frozenset({State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT})

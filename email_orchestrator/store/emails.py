@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ..core.models import Email
 from ..core.states import State
-from .connection import Row, Transaction
+from .transaction import Row, Transaction
 
 # A preview and a quotation need no more than this of an email; ten-megabyte mails exist.
 LIMITS = {"subject_limit": 10_000, "text_limit": 20_000, "html_limit": 200_000}
@@ -31,11 +31,12 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An email that became a workflow."""
+    """An email that became a workflow, perhaps `in_open_thread`: one of which others are open."""
 
     id: int
     message_id: str
     state: State
+    in_open_thread: bool
 
 
 def new_ids(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | None, limit: int) -> list[str]:
@@ -61,20 +62,20 @@ def newest(tx: Transaction) -> int:
 def new_emails(tx: Transaction, ids: Sequence[str]) -> list[Email]:
     """Read those of some emails that are still pending and not taken, oldest first."""
     rows = tx.rows("new_emails", ids=list(ids), **LIMITS)
-    return [_email(row) for row in rows]
+    return [to_email(row) for row in rows]
 
 
 def take(tx: Transaction, takings: Sequence[Taking]) -> list[Taken]:
     """Take emails in the given order; those that somebody else took or changed meanwhile are not in the answer."""
     given = [{**asdict(taking), "position": n} for n, taking in enumerate(takings)]
     rows = tx.rows("take_emails", emails=json.dumps(given))
-    return [Taken(row["id"], row["message_id"], State(row["state"])) for row in rows]
+    return [Taken(row["id"], row["message_id"], State(row["state"]), row["in_open_thread"]) for row in rows]
 
 
 def read(tx: Transaction, message_id: str) -> Email | None:
     """Read an email as it is now, or None when the Email Monitor has removed it."""
     row = tx.row("email", message_id=message_id, **LIMITS)
-    return _email(row) if row else None
+    return to_email(row) if row else None
 
 
 def count_older(tx: Transaction, since: datetime) -> int:
@@ -89,7 +90,8 @@ def count_replies(tx: Transaction, senders: Sequence[str], since: datetime) -> d
     return {row["sender"]: int(row["count"]) for row in rows}
 
 
-def _email(row: Row) -> Email:
+def to_email(row: Row) -> Email:
+    """Make an Email of a row that has its columns, cut to LIMITS."""
     return Email(
         message_id=row["message_id"],
         sender=row["from_address"],

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from ..core.lookback import window_start
 from ..core.states import Actor, State
 from . import emails, memory
-from .connection import Transaction
 from .counting import counts_by_state
+from .transaction import Transaction
 
 SPANS = ("email_to_text", "text_to_answer")
 # Upper bounds, in seconds, of the buckets that spans are counted in: from a second to a week.

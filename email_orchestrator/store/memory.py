@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from .connection import Transaction
+from .transaction import Transaction
 
 LAST_POLL = "last_poll"
 MAIL_PAUSE = "mail_pause"

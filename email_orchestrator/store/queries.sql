@@ -43,7 +43,8 @@ SELECT count(*) AS count
    AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
 
 -- name: take_emails
--- Take the given emails, in their order; each becomes a workflow with its events, and its email's status follows.
+-- Take the given emails, in their order; each becomes a workflow with its events, and its email's status follows. Tells of
+-- each whether others of its thread are open.
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(emails)s::jsonb)
         AS g (position int, message_id text, subject text, sender text, sender_name text, preview text, thread_id text,
@@ -56,7 +57,7 @@ WITH given AS (
       FROM given g JOIN processed_emails p ON p.message_id = g.message_id AND p.status = 'pending'
      ORDER BY g.position
     ON CONFLICT (message_id) DO NOTHING
-    RETURNING id, message_id, current_state
+    RETURNING id, message_id, current_state, thread_id
 ), entered AS (
     INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
     SELECT e.workflow_id, e.from_state, e.to_state, e.reason, 'poll'
@@ -70,7 +71,14 @@ WITH given AS (
        SET status = CASE t.current_state WHEN 'user_ignored' THEN 'ignored' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END
       FROM taken t WHERE p.message_id = t.message_id
 )
-SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
+SELECT t.id, t.message_id, t.current_state AS state,
+       coalesce(t.thread_id, '') <> ''
+       AND (count(*) OVER (PARTITION BY t.thread_id) > 1
+            OR EXISTS (SELECT FROM workflow_state w
+                        WHERE w.thread_id = t.thread_id
+                          AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent',
+                                                  'awaiting_user', 'user_edit_requested'))) AS in_open_thread
+  FROM taken t ORDER BY t.id
 
 -- name: overtaken
 -- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier.
@@ -186,7 +194,8 @@ SELECT c.*, p.status AS email_status, (SELECT count(*) > 1 FROM candidates) AS m
   FROM claimed c JOIN processed_emails p USING (message_id)
 
 -- name: claim_replying
--- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP.
+-- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP. Tells all that the
+-- reply is made of: the email has the workflow's Message-ID and thread.
 WITH candidate AS (
     SELECT w.id, w.send_started_at FROM workflow_state w
      WHERE w.current_state = 'user_approved'
@@ -204,7 +213,10 @@ UPDATE workflow_state w
        send_started_at = coalesce(w.send_started_at, now())
   FROM candidate c, processed_emails p
  WHERE w.id = c.id AND p.message_id = w.message_id
-RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status
+RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status,
+          left(p.subject, %(subject_limit)s) AS subject, p.from_address,
+          greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
+          p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 

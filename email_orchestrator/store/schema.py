@@ -6,7 +6,8 @@ import time
 from importlib.resources import files
 
 from ..errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
-from .connection import Database, Transaction
+from .connection import Database
+from .transaction import Transaction
 from .trouble import DatabaseBusy
 
 VERSION = 2

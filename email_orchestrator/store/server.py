@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from .connection import Transaction
+from .transaction import Transaction
 
 # What we do with each table and sequence. The Email Monitor's table is read, and its status and bodies written.
 RIGHTS: dict[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ..core.hours import CONVERSATION
 from ..core.models import Composed, InboundText, Workflow
-from .connection import Row, Transaction
+from .transaction import Row, Transaction
 from .workflows import to_workflow
 
 

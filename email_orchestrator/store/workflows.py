@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..core.models import Draft, GeneratedDraft, Workflow
+from ..core.models import Draft, Email, GeneratedDraft, Workflow
 from ..core.states import OUTCOME_UNKNOWN, Actor, State, check_path
-from .connection import Row, Transaction
+from .emails import LIMITS, to_email
+from .transaction import Row, Transaction
 
 # What `processed_emails.status` says while a workflow is in a state; in all others the email is being worked on.
 EMAIL_STATUS = {
@@ -176,10 +177,13 @@ def claim_drafting(tx: Transaction, claim: str, lease: int, max_awaiting: int) -
     return _claimed(row, claim) if row else None
 
 
-def claim_replying(tx: Transaction, claim: str, lease: int, only: int | None = None) -> Claimed | None:
-    """Lease the next approved workflow, for `lease` seconds; `only` names one that shall not wait until it is due."""
-    row = tx.row("claim_replying", claim=claim, lease=lease, id=only, at_once=only is not None)
-    return _claimed(row, claim) if row else None
+def claim_replying(tx: Transaction, claim: str, lease: int, only: int | None = None) -> tuple[Claimed, Email] | None:
+    """Lease the next approved workflow, for `lease` seconds; returns it with its email as it is now.
+
+    `only` names one that shall not wait until it is due.
+    """
+    row = tx.row("claim_replying", claim=claim, lease=lease, id=only, at_once=only is not None, **LIMITS)
+    return (_claimed(row, claim), to_email(row)) if row else None
 
 
 def postpone(

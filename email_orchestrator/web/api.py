@@ -11,8 +11,8 @@ from ..core.models import Workflow
 from ..core.states import FINISHED, Actor, State
 from ..errors import NotFound, WrongState
 from ..store import figures, outline, workflows
-from ..store.connection import Transaction
 from ..store.counting import counts_by_state
+from ..store.transaction import Transaction
 from ..workflow import actions
 from ..workflow.desk import Desk
 from .answers import answer, refused

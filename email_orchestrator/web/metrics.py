@@ -20,9 +20,9 @@ from bottle import HTTPResponse
 from ..core.states import FINISHED, State
 from ..errors import DatabaseUnavailable
 from ..store import figures
-from ..store.connection import Transaction
 from ..store.counting import SETTLED_AFTER, counts_by_state
 from ..store.figures import SPAN_BOUNDS, SPANS, Span
+from ..store.transaction import Transaction
 from ..vitals import BOUNDS
 from .answers import plain_answer
 from .front import Front

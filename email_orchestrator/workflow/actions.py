@@ -16,8 +16,8 @@ from ..core.reply_headers import new_message_id
 from ..core.states import Actor, State, may_follow
 from ..errors import NotFound, WrongState
 from ..store import emails, memory, texts, workflows
-from ..store.connection import Transaction
 from ..store.texts import Sort
+from ..store.transaction import Transaction
 from .desk import Desk, Room, advance, offer, offer_note, refusal, texting_room
 from .letters import write_letter
 

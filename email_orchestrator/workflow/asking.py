@@ -11,8 +11,8 @@ from ..core import wording
 from ..core.commands import Command, Verb
 from ..core.models import Workflow
 from ..store import memory
-from ..store.connection import Transaction
 from ..store.texts import Sort
+from ..store.transaction import Transaction
 from .desk import Desk, tell
 from .meaning import is_earlier
 

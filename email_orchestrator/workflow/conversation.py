@@ -9,8 +9,8 @@ from ..core.models import InboundText, Workflow
 from ..core.states import Actor, State
 from ..errors import WrongState
 from ..store import workflows
-from ..store.connection import Transaction
 from ..store.texts import Received, Sort
+from ..store.transaction import Transaction
 from . import actions, asking, meaning
 from .desk import Desk, refusal, tell
 

@@ -17,7 +17,8 @@ from ..core.policy import Policy
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import DatabaseUnavailable, WrongState
 from ..store import texts, workflows
-from ..store.connection import Database, Transaction
+from ..store.connection import Database
+from ..store.transaction import Transaction
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

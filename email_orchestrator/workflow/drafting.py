@@ -11,7 +11,7 @@ from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import DatabaseUnavailable, Kind, ServiceError
 from ..store import workflows
-from ..store.connection import Transaction
+from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
 from .desk import Desk, Room, advance, give_up, offer, offer_note
 from .ports import Generator
@@ -71,7 +71,8 @@ def _draft(desk: Desk, generator: Generator, job: Job, *, in_turn: bool) -> tupl
         return None, False
     try:
         draft = generator.generate(claimed.workflow.message_id, policy.tone, policy.max_length, job.context)
-        in_turn = in_turn and not desk.wait(0)
+        # Where none was left a moment ago, the draft goes on its way first.
+        in_turn = in_turn and claimed.more and not desk.wait(0)
         with desk.database.transaction() as tx:
             _record(tx, desk, claimed, draft)
             return (_claim(tx, desk) if in_turn else None), in_turn

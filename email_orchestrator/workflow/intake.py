@@ -14,9 +14,9 @@ from ..core.preview import make_preview
 from ..core.senders import parse_sender, why_skipped
 from ..core.states import Actor, State
 from ..store import emails, memory, workflows
-from ..store.connection import Transaction
 from ..store.emails import Taken, Taking
 from ..store.texts import Sort
+from ..store.transaction import Transaction
 from ..store.trouble import DataRefused
 from .desk import Desk, Room, advance, tell
 from .ports import Monitor
@@ -148,7 +148,8 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
     by_id = {taking.message_id: taking for taking in takings}
     for one in taken:
         _note(tx, desk, one, by_id[one.message_id])
-    for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
+    may_overtake = [one.id for one in taken if one.state is State.PENDING and one.in_open_thread]
+    for newer, workflow in workflows.overtaken(tx, may_overtake):
         reason = f"superseded by #{newer}"
         if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
             tx.defer("supersedes", id=newer, older=workflow.id)

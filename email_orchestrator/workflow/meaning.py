@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ..core.models import Workflow
 from ..core.states import State
-from ..store.connection import Transaction
+from ..store.transaction import Transaction
 
 
 def is_earlier(written: datetime, moment: datetime) -> bool:

@@ -10,8 +10,8 @@ from ..core import wording
 from ..core.retry import pause_length
 from ..errors import AccountError
 from ..store import memory
-from ..store.connection import Transaction
 from ..store.texts import Sort
+from ..store.transaction import Transaction
 from .desk import Desk, Room, tell
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from ..core.clean import clean_line, clean_text
 from ..core.models import InboundText
 from ..core.phone import is_owner, mask
 from ..store import memory, texts
-from ..store.connection import Transaction
+from ..store.transaction import Transaction
 from .desk import Desk, Room
 from .ports import Gateway
 

@@ -12,9 +12,9 @@ from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
 from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
 from ..errors import AccountError, Kind, ServiceError
-from ..store import emails, memory, workflows
-from ..store.connection import Transaction
+from ..store import memory, workflows
 from ..store.texts import Sort
+from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
 from .desk import Desk, advance, give_up, insist, offer, tell
 from .letters import build_message, write_letter
@@ -32,7 +32,7 @@ class Job:
     """A leased workflow and its email as it is now; the lease holds until the moment `until` of `clock.now()`."""
 
     claimed: Claimed
-    email: Email | None
+    email: Email
     until: float
 
 
@@ -66,8 +66,8 @@ def reply_in_turn(desk: Desk, mailer: Mailer, sent_mail: SentMail | None) -> boo
 
 
 def _claim(tx: Transaction, desk: Desk, until: float, only: int | None = None) -> Job | None:
-    claimed = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
-    return Job(claimed, emails.read(tx, claimed.workflow.message_id), until) if claimed else None
+    leased = workflows.claim_replying(tx, desk.claim(), desk.policy.lease_seconds, only)
+    return Job(*leased, until) if leased else None
 
 
 def _reply(
@@ -84,10 +84,10 @@ def _reply(
     return insist(desk, lambda: _record_sent(desk, job.claimed, in_turn=in_turn)), in_turn
 
 
-def _message(desk: Desk, claimed: Claimed, email: Email | None) -> bytes | None:
+def _message(desk: Desk, claimed: Claimed, email: Email) -> bytes | None:
     """Make what SMTP is to get, or give the workflow up when that is not what was approved."""
     try:
-        if email is None or claimed.email_status != IN_WORK:
+        if claimed.email_status != IN_WORK:
             reason = f"the email was dealt with elsewhere (its status is {claimed.email_status}), so nothing was sent"
         else:
             letter = write_letter(claimed.workflow, email, desk.policy)

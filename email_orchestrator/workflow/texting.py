@@ -12,8 +12,8 @@ from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import Kind, ServiceError
 from ..store import memory, texts, workflows
-from ..store.connection import Transaction
 from ..store.texts import Outgoing, Sort
+from ..store.transaction import Transaction
 from .desk import Desk, advance, give_up, insist, is_night, tell
 from .ports import Gateway
 

@@ -77,8 +77,8 @@ def claim_draft(belt: Belt, claim: str) -> Workflow | None:
 
 def claim_reply(belt: Belt, claim: str) -> Workflow | None:
     with belt.database.transaction() as tx:
-        claimed = workflows.claim_replying(tx, claim, LEASE)
-        return claimed.workflow if claimed else None
+        leased = workflows.claim_replying(tx, claim, LEASE)
+        return leased[0].workflow if leased else None
 
 
 def claim_text(belt: Belt, claim: str) -> Outgoing | None:

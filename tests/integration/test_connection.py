@@ -13,10 +13,11 @@ from house import wait_until
 
 from email_orchestrator.errors import DatabaseUnavailable
 from email_orchestrator.store import memory, patience
-from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.store.connection import Database
+from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.store.trouble import DataRefused
 
-OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
+OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
 OTHERS += " AND pid <> pg_backend_pid()"
 SAID = "SELECT query FROM pg_stat_activity WHERE application_name = 'email-orchestrator' AND query <> ''"
 SAID += " AND datname = current_database()"
@@ -86,7 +87,7 @@ def test_the_time_of_a_transaction_is_its_beginning_and_told_along_the_way(belt:
 def test_a_commit_is_asynchronous_where_that_was_asked_for_and_nowhere_else(database: Database) -> None:
     def waits(tx: Transaction) -> str:
         tx.script("SELECT 1")
-        with tx.connection.cursor() as cursor:
+        with tx.line.connection.cursor() as cursor:
             cursor.execute("SHOW synchronous_commit")
             return str(cursor.fetchall()[0][0])
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from email_orchestrator.core.states import State
-from email_orchestrator.store.connection import Row, Transaction
 from email_orchestrator.store.counting import counts_by_state
+from email_orchestrator.store.transaction import Row, Transaction
 from email_orchestrator.workflow import upkeep
 
 if TYPE_CHECKING:

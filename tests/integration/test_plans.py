@@ -15,6 +15,7 @@ from psycopg2.extensions import connection
 from email_orchestrator.core.states import State
 from email_orchestrator.store.connection import SESSION
 from email_orchestrator.store.counting import CLOSED
+from email_orchestrator.store.emails import LIMITS
 from email_orchestrator.store.queries import prepared
 
 FINISHED = 100_000
@@ -44,7 +45,7 @@ CLAIM = {"claim": "test/1", "lease": 120}
 ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "claim_drafting": {**CLAIM, "max_awaiting": 10},
     "claim_text": {**CLAIM, "quiet": False, "urgent_from": False, "urgent_to": False, "fresh": 900},
-    "claim_replying": {**CLAIM, "id": None, "at_once": False},
+    "claim_replying": {**CLAIM, "id": None, "at_once": False, **LIMITS},
     "claim_email_notice": CLAIM,
     "next_text": {},
     "newest_email": {},

@@ -14,7 +14,8 @@ import pytest
 from email_orchestrator import clock
 from email_orchestrator.core.states import OUTCOME_UNKNOWN, Actor, State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
-from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.store.connection import Database
+from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.workflow import actions, letters, replying
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ from email_orchestrator.errors import (
     Trouble,
     WrongState,
 )
-from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.store.connection import Database
+from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.workflow import actions, answering, drafting, intake, notices, replying, texting, upkeep
 
 if TYPE_CHECKING:

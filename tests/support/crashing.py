@@ -27,7 +27,8 @@ from email_orchestrator.clients.smtp import SmtpMailer
 from email_orchestrator.clients.smtp_wire import Wire
 from email_orchestrator.core import retry
 from email_orchestrator.errors import DatabaseUnavailable
-from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.store.connection import Database
+from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.workflow import replying
 
 DEAD = 137

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from email_orchestrator.store import memory
-from email_orchestrator.store.connection import Database, Transaction
+from email_orchestrator.store.connection import Database
+from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.vitals import Vitals
 from email_orchestrator.web import health as health_module
 

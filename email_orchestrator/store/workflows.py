@@ -170,8 +170,6 @@ def move(
 
 def claim_drafting(tx: Transaction, claim: str, lease: int, max_awaiting: int) -> Claimed | None:
     """Lease the next workflow that needs a draft, for `lease` seconds."""
-    # Nothing leaves the house because of a draft before its text is leased; at worst it is asked for once more.
-    tx.commit_asynchronously()
     tx.defer("claim_turn")
     row = tx.row("claim_drafting", claim=claim, lease=lease, max_awaiting=max_awaiting)
     return _claimed(row, claim) if row else None

@@ -1,4 +1,8 @@
-"""Drafting: a workflow that needs a draft gets one, and the draft goes into the outbox."""
+"""Drafting: a workflow that needs a draft gets one, and the draft goes into the outbox.
+
+Its commits are asynchronous: nothing leaves the house because of a draft before its text is leased, and one that went
+down with the server is asked for once more.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ class Job:
 def draft_one(desk: Desk, generator: Generator) -> bool:
     """Have the next draft written and put it on its way to the owner; False when no workflow needs one now."""
     with desk.database.transaction() as tx:
+        tx.commit_asynchronously()
         job = _claim(tx, desk)
     if job is None:
         return False
@@ -40,6 +45,7 @@ def draft_one(desk: Desk, generator: Generator) -> bool:
 def draft_in_turn(desk: Desk, generator: Generator) -> bool:
     """Draft one after the other, the next one leased in the transaction that records the last; True: look again."""
     with desk.database.transaction() as tx:
+        tx.commit_asynchronously()
         job = _claim(tx, desk)
     looked = True
     while job is not None:
@@ -74,6 +80,7 @@ def _draft(desk: Desk, generator: Generator, job: Job, *, in_turn: bool) -> tupl
         # Where none was left a moment ago, the draft goes on its way first.
         in_turn = in_turn and claimed.more and not desk.wait(0)
         with desk.database.transaction() as tx:
+            tx.commit_asynchronously()
             _record(tx, desk, claimed, draft)
             return (_claim(tx, desk) if in_turn else None), in_turn
     except ServiceError as error:

@@ -60,6 +60,7 @@ def _measure(house: House, count: int, quick: bool, workers: int, only: list[str
         "batch, AI 0 ms": lambda: scenes.batch(house, count, 0, workers),
         "bare loop, AI 200 ms": lambda: {"workflows_per_s": limits.bare_loop(house, fewer // 2, 0.2, workers)},
         "batch, AI 200 ms": lambda: scenes.batch(house, fewer // 2, 0.2, workers),
+        "bare loop, one at a time": lambda: limits.bare_alone(house, some),
         "one at a time": lambda: scenes.alone(house, some),
         "answers under load": lambda: scenes.answers_under_load(house, some, workers),
         "1, 2 and 4 daemons": lambda: scenes.several(house, fewer, workers),

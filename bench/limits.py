@@ -11,7 +11,9 @@ import smtplib
 import socket
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 
 from .house import House, wait_for
 from .outside import ADDRESS, PASSWORD, PHONE
+from .scenes import PAUSE, own_times
 
 MAIL = (
     f"From: {ADDRESS}\r\nTo: john@example.com\r\nSubject: Re: Question\r\nMessage-ID: <%d@example.com>\r\n\r\n"
@@ -75,6 +78,30 @@ def mail_rate(house: House, seconds: float, kept: bool) -> float:
 
 def bare_loop(house: House, count: int, latency: float, workers: int) -> float:
     """Count the workflows a second of a loop that makes the same commits and calls and decides nothing."""
+    with _bare(house, count, latency, workers) as feed:
+        began = time.monotonic()
+        feed(range(1, count + 1))
+        wait_for(house, count, 60 + count / 5)
+        last = max(at for at, what in house.world("story") if what == "mail")
+    return float(count / (last - began))
+
+
+def bare_alone(house: House, count: int) -> dict[str, float]:
+    """Measure what the bare loop needs for one workflow at a time, as `scenes.alone` measures the daemon."""
+    begun = []
+    with _bare(house, count, 0, 1) as feed:
+        for number in range(1, count + 1):
+            begun.append(time.monotonic())
+            feed(range(number, number + 1))
+            wait_for(house, number, 20)
+            time.sleep(PAUSE)
+        story = house.world("story")
+    return own_times(begun, story)
+
+
+@contextmanager
+def _bare(house: House, count: int, latency: float, workers: int) -> Iterator[Callable[[range], None]]:
+    """Run the bare loop while in the block; yields what has it begin with some of its `count` workflows."""
     house.clear()
     house.sql(
         "CREATE TABLE bench_workflow (id int PRIMARY KEY, state text, draft text, claimed_by text, at timestamptz)"
@@ -85,20 +112,16 @@ def bare_loop(house: House, count: int, latency: float, workers: int) -> float:
     processes = multiprocessing.get_context("spawn")
     ours, theirs = processes.Pipe()
     process = processes.Process(
-        target=_run_bare_loop, args=(house.dsn, house.world("places"), count, workers, theirs), daemon=True
+        target=_run_bare_loop, args=(house.dsn, house.world("places"), workers, theirs), daemon=True
     )
     process.start()
     house.world("face", ours.recv(), latency)
-    began = time.monotonic()
-    ours.send("go")
     try:
-        wait_for(house, count, 60 + count / 5)
-        last = max(at for at, what in house.world("story") if what == "mail")
+        yield ours.send
     finally:
         process.terminate()
         process.join()
     house.sql("DROP TABLE bench_workflow, bench_event")
-    return float(count / (last - began))
 
 
 class _Bare(HttpStandIn):
@@ -184,19 +207,18 @@ class _Bare(HttpStandIn):
         return mail
 
 
-def _run_bare_loop(dsn: str, places: dict[str, str], count: int, workers: int, pipe: object) -> None:
+def _run_bare_loop(dsn: str, places: dict[str, str], workers: int, pipe: Connection) -> None:
     bare = _Bare(dsn, places)
     bare.start()
     steps = [bare.draft] * workers + [bare.text] * 2 + [bare.act, bare.reply, bare.report]
 
-    def repeat(step: object) -> None:
+    def repeat(step: Callable[[], None]) -> None:
         while True:
-            step()  # type: ignore[operator]
+            step()
 
-    pipe.send(bare.url)  # type: ignore[attr-defined]
-    pipe.recv()  # type: ignore[attr-defined]
-    for number in range(1, count + 1):
-        bare.to_draft.put(number)
     for step in steps:
         threading.Thread(target=repeat, args=(step,), daemon=True).start()
-    threading.Event().wait()
+    pipe.send(bare.url)
+    while True:
+        for number in pipe.recv():
+            bare.to_draft.put(number)

@@ -20,6 +20,10 @@ def ratios(results: Results) -> dict[str, float]:
             figure("batch, AI 200 ms", "workflows_per_s"),
             figure("bare loop, AI 200 ms", "workflows_per_s"),
         ),
+        "one at a time to bare loop, own ms": (
+            figure("one at a time", "own_ms_p50"),
+            figure("bare loop, one at a time", "own_ms_p50"),
+        ),
         "batch to commits on 1 connection": (
             figure("batch, AI 0 ms", "workflows_per_s"),
             figure("limits", "commits_per_s_1_connection"),

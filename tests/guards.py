@@ -30,6 +30,7 @@ CONVERSATION = "email_orchestrator/workflow/conversation.py"
 TEXTING = "email_orchestrator/workflow/texting.py"
 SMTP = "email_orchestrator/clients/smtp.py"
 DOORS = "email_orchestrator/web/doors.py"
+TRANSACTION = "email_orchestrator/store/transaction.py"
 
 MEANINGS = "tests/integration/test_meaning.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -40,6 +41,8 @@ OVERTAKEN = "tests/integration/test_overtaken_texts.py"
 BELT = "tests/integration/test_belt.py"
 SCHEMAS = "tests/integration/test_schema.py"
 WEBHOOK = "tests/integration/web/test_web_webhook.py"
+CONNECTIONS = "tests/integration/test_connection.py"
+LOST = "tests/integration/test_lost_commits.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,34 @@ class Guard:
 
 
 GUARDS = (
+    Guard(
+        "a transaction that was lost halfway is not gone on with",
+        TRANSACTION,
+        'self._execute(b"; ".join((*self._deferred, statement)))',
+        'self._begin(b"; ".join((*self._deferred, statement)))',
+        (CONNECTIONS,),
+    ),
+    Guard(
+        "no commit is sent twice",
+        TRANSACTION,
+        "            self._send(self._deferred.pop())\n",
+        '            self._send(b"COMMIT")\n            return\n',
+        (CONNECTIONS,),
+    ),
+    Guard(
+        "what leaves the house is on the disk before",
+        "email_orchestrator/store/workflows.py",
+        '    row = tx.row("claim_replying",',
+        '    tx.commit_asynchronously()\n    row = tx.row("claim_replying",',
+        (LOST,),
+    ),
+    Guard(
+        "an approval in a shell is on the disk",
+        "email_orchestrator/workflow/actions.py",
+        "    email = emails.read(tx, workflow.message_id)\n",
+        "    tx.commit_asynchronously()\n    email = emails.read(tx, workflow.message_id)\n",
+        (LOST,),
+    ),
     Guard(
         "compare-and-set on state and revision",
         QUERIES,
@@ -142,8 +173,8 @@ GUARDS = (
     Guard(
         "nothing is sent once the email was dealt with elsewhere",
         REPLYING,
-        "if email is None or claimed.email_status != IN_WORK:",
-        "if email is None:",
+        "        if claimed.email_status != IN_WORK:\n",
+        "        if False:\n",
         (BELT,),
     ),
     Guard(
@@ -331,7 +362,7 @@ GUARDS = (
     Guard(
         "no text at night",
         TEXTING,
-        "    quiet = is_night(tx, desk)\n",
+        "    quiet = is_quiet_now(tx, desk)\n",
         "    quiet = False\n",
         (TEXTS,),
     ),

@@ -17,6 +17,7 @@ from ..errors import OrchestratorError
 from .mail_address import ascii_address
 from .reply_headers import (
     HeaderClasses,
+    HeaderValue,
     clean_header_text,
     header_lines,
     message_ids,
@@ -107,7 +108,7 @@ def build_reply(reply: Reply) -> bytes:
     """
     sender = _address("The sender's address", reply.from_address)
     recipient = _address("The recipient's address", reply.to)
-    headers: dict[str, Address | datetime | str] = {
+    headers: dict[str, HeaderValue] = {
         "From": Address(clean_header_text(reply.from_name), addr_spec=sender),
         "To": Address(addr_spec=recipient),
         "Subject": clean_header_text(reply.subject),
@@ -139,7 +140,7 @@ def _address(whose: str, address: str) -> str:
         raise UnsafeReply(f"{whose} cannot be used: {error}. Nothing was sent.") from None
 
 
-def _difference(written: bytes, headers: Mapping[str, Address | datetime | str], body: str) -> str:
+def _difference(written: bytes, headers: Mapping[str, HeaderValue], body: str) -> str:
     """Read the message as a mail program would and name the first thing that is not as meant, or return ''."""
     lines = written.split(b"\r\n")
     if not written.isascii() or any(len(line) > _LONGEST_LINE or b"\n" in line or b"\r" in line for line in lines):
@@ -159,7 +160,7 @@ def _difference(written: bytes, headers: Mapping[str, Address | datetime | str],
     return "" if isinstance(content, bytes) and _lines(content.decode("utf-8", "replace")) == _lines(body) else "body"
 
 
-def _same_header(found: object, meant: Address | datetime | str) -> bool:
+def _same_header(found: object, meant: HeaderValue) -> bool:
     """Compare a header read back with the value it was made from."""
     if isinstance(meant, Address):
         addresses = getattr(found, "addresses", ())

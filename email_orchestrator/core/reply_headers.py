@@ -32,6 +32,7 @@ _REPLY_WORDS = (
 _REPLY_PREFIX = re.compile(rf"(?:{_REPLY_WORDS})(?:\[\d+\]|\(\d+\)|\^\d+)?\s*:", re.IGNORECASE)
 
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
+HeaderValue = Address | datetime | str  # what a header is made from
 _DOT_ATOM = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 
 
@@ -131,7 +132,7 @@ class HeaderClasses(HeaderRegistry):
         return made
 
 
-def header_lines(name: str, value: Address | datetime | str) -> bytes:
+def header_lines(name: str, value: HeaderValue) -> bytes:
     """Write a header as its finished lines, with CRLF ends and all in ASCII.
 
     The standard library's folding would do harm: it hides long ids in encoded-words, which breaks threading in Outlook,

@@ -11,8 +11,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from ..errors import DatabaseUnavailable, SettingsError
-from .patience import bounded
+from ..errors import SettingsError
 from .transaction import Line, Transaction
 from .trouble import DataRefused, first_line, is_about_the_server, meaning_of, no_connection
 
@@ -31,13 +30,13 @@ SESSION = {
     # table is still empty, and must not read or sort the whole of it when it has grown.
     " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
-READ_ONLY = "SELECT current_setting('transaction_read_only')::bool"
 
 
 class Database:
     """The database behind a libpq connection string; safe to use from several threads at once.
 
-    For who lives by writing (`writes`), one that can only be read, as a copy of another can, is as good as away.
+    For who lives by writing (`writes`), one that can only be read when connecting, as a copy of another can, is as good
+    as away.
     """
 
     def __init__(self, dsn: str, *, writes: bool = False) -> None:
@@ -117,6 +116,9 @@ class Database:
         self.close()
         epoch = self._epoch
         session: dict[str, Any] = dict(SESSION)
+        if self._writes:
+            # Of several servers in the address, the one that has taken over.
+            session["target_session_attrs"] = "read-write"
         if self._seconds is not None:
             # Whole seconds, and two at least, says libpq.
             session["connect_timeout"] = str(max(2, math.ceil(min(self._seconds, CONNECT_TIMEOUT))))
@@ -129,22 +131,7 @@ class Database:
             raise SettingsError(["DATABASE_URL: cannot be read as a PostgreSQL address"]) from None
         fresh.autocommit = True  # transactions are begun and ended in our own words
         self._local.line = line = Line(fresh, epoch)
-        if self._writes:
-            self._check_writable(line)
         return line
-
-    def _check_writable(self, line: Line) -> None:
-        try:
-            with bounded(line.connection, self._seconds), line.connection.cursor() as cursor:
-                cursor.execute(READ_ONLY)
-                read_only = cursor.fetchall()[0][0]
-        except psycopg2.Error as error:
-            self._lose(line)
-            raise DatabaseUnavailable(f"The database is not available: {first_line(error)}") from error
-        if read_only:
-            # The next connection may lead to the one that has taken over.
-            self.close()
-            raise DatabaseUnavailable("The database can only be read: it is a copy of another, or was set to be so")
 
     def _lose(self, line: Line, *, is_severed: bool = False) -> None:
         """Give a line up; where the connection itself is at fault, so are all that were opened before."""

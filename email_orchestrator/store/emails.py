@@ -31,7 +31,7 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An email that became a workflow, perhaps `in_open_thread`: one of which others are open."""
+    """An email that became a workflow; `in_open_thread` says that others of its thread may be open."""
 
     id: int
     message_id: str

@@ -1,9 +1,12 @@
 -- Every statement the program runs, by name. `now()` is the moment the transaction began, by the database's clock.
+-- A column `now` tells it to `Transaction.now`, and saves it a journey of its own.
 
 -- name: moment
+-- The moment alone, for a transaction in which no other statement has told it.
 SELECT now() AS now
 
 -- name: commit_asynchronously
+-- Have this transaction's commit, and no other, not wait for the disk.
 SELECT set_config('synchronous_commit', 'off', true)
 
 -- Intake ------------------------------------------------------------------------------------------------------------
@@ -44,7 +47,7 @@ SELECT count(*) AS count
 
 -- name: take_emails
 -- Take the given emails, in their order; each becomes a workflow with its events, and its email's status follows. Tells of
--- each whether others of its thread are open.
+-- each whether others of its thread may be open: only then can it overtake any.
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(emails)s::jsonb)
         AS g (position int, message_id text, subject text, sender text, sender_name text, preview text, thread_id text,
@@ -195,7 +198,7 @@ SELECT c.*, p.status AS email_status, (SELECT count(*) > 1 FROM candidates) AS m
 
 -- name: claim_replying
 -- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP. Tells all that the
--- reply is made of: the email has the workflow's Message-ID and thread.
+-- reply is made of.
 WITH candidate AS (
     SELECT w.id, w.send_started_at FROM workflow_state w
      WHERE w.current_state = 'user_approved'
@@ -216,7 +219,7 @@ UPDATE workflow_state w
 RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status,
           left(p.subject, %(subject_limit)s) AS subject, p.from_address,
           greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
-          p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+          p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 

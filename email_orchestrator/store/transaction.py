@@ -37,7 +37,8 @@ class Transaction:
     """One transaction: runs named statements, and after the commit the actions that were to wait for it.
 
     It begins with the first statement, and on the same journey; when that shows that the line was lost while it rested,
-    `renew` gets another. `patience` is how many seconds the server may be silent in all (None: any time).
+    `renew` gets another. `patience` is how many seconds from now on it may take in all, what is done between its
+    statements included (None: any time).
     """
 
     def __init__(self, line: Line, renew: Callable[[Line], Line] | None, patience: float | None) -> None:

@@ -128,7 +128,8 @@ class Conversation:
         if self.tx.row("rest_shown", id=workflow.id, revision=workflow.revision, since=self.said_at):
             raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
         delay = self.desk.policy.send_delay
-        # An approval that is lost is still in the inbox, and nothing is sent before a later commit.
+        # An approval that is lost is acted on again, its text being in the inbox still; nothing is sent before a commit
+        # that waits for the disk.
         self.tx.commit_asynchronously()
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
         if delay:

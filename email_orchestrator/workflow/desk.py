@@ -120,8 +120,9 @@ def insist(desk: Desk, record: Callable[[], T]) -> T:
                 raise
 
 
-def is_night(tx: Transaction, desk: Desk) -> bool:
-    """Say whether the owner's quiet hours have come; where there are none, the time need not be asked for."""
+def is_quiet_now(tx: Transaction, desk: Desk) -> bool:
+    """Say whether the owner's quiet hours have come."""
+    # Who has none need not ask the database for its time.
     return desk.policy.quiet_hours is not None and is_quiet(tx.now, desk.policy)
 
 

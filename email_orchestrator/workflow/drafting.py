@@ -1,7 +1,7 @@
 """Drafting: a workflow that needs a draft gets one, and the draft goes into the outbox.
 
-Its commits are asynchronous: nothing leaves the house because of a draft before its text is leased, and one that went
-down with the server is asked for once more.
+Leases and drafts are committed asynchronously: nothing leaves the house because of a draft before its text is leased,
+and one that went down with the server is asked for once more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def draft_one(desk: Desk, generator: Generator) -> bool:
 
 
 def draft_in_turn(desk: Desk, generator: Generator) -> bool:
-    """Draft one after the other, the next one leased in the transaction that records the last; True: look again."""
+    """Draft one after the other; True: look again.
+
+    Where another was waiting, it is leased in the transaction that records the last.
+    """
     with desk.database.transaction() as tx:
         tx.commit_asynchronously()
         job = _claim(tx, desk)

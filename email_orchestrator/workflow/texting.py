@@ -14,7 +14,7 @@ from ..errors import Kind, ServiceError
 from ..store import memory, texts, workflows
 from ..store.texts import Outgoing, Sort
 from ..store.transaction import Transaction
-from .desk import Desk, advance, give_up, insist, is_night, tell
+from .desk import Desk, advance, give_up, insist, is_quiet_now, tell
 from .ports import Gateway
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def text_in_turn(desk: Desk, gateway: Gateway, urgent: bool) -> bool:
 
 def _claim(tx: Transaction, desk: Desk, urgent: bool | None) -> Outgoing | None:
     """Lease the next text that is wanted; those before it that are not any more are closed."""
-    quiet = is_night(tx, desk)
+    quiet = is_quiet_now(tx, desk)
     while True:
         text = texts.claim_text(tx, desk.claim(), desk.policy.lease_seconds, quiet=quiet, urgent=urgent)
         if text is None or text.wanted:
@@ -85,7 +85,7 @@ def _record_and_claim(desk: Desk, text: Outgoing, gateway_id: str | None, in_tur
 def in_the_middle(desk: Desk) -> bool:
     """Say whether a text has begun whose next part is due within moments."""
     with desk.database.transaction() as tx:
-        return texts.has_begun(tx, within=desk.policy.part_gap + 1, quiet=is_night(tx, desk))
+        return texts.has_begun(tx, within=desk.policy.part_gap + 1, quiet=is_quiet_now(tx, desk))
 
 
 def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:

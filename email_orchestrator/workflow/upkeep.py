@@ -8,7 +8,7 @@ from ..core import wording
 from ..core.states import Actor, State
 from ..store import counting, workflows
 from ..store.texts import Sort
-from .desk import Desk, advance, is_night, offer, offer_note, tell
+from .desk import Desk, advance, is_quiet_now, offer, offer_note, tell
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def check_timeouts(desk: Desk) -> bool:
             if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
                 tell(tx, desk, Sort.NOTICE, wording.timed_out(workflow), workflow_id=workflow.id)
         # In quiet hours reminders gather, to be one text in the morning.
-        due = [] if is_night(tx, desk) else workflows.select(tx, "overdue_reminders")
+        due = [] if is_quiet_now(tx, desk) else workflows.select(tx, "overdue_reminders")
         if len(due) == 1:
             offer(tx, desk, due[0], "Reminder", sort=Sort.REMINDER)
         elif due:

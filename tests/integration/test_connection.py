@@ -44,9 +44,11 @@ def test_a_connection_that_was_lost_while_it_rested_is_replaced_unnoticed(belt: 
 
 def test_one_that_is_lost_in_the_midst_of_its_work_is_noticed_and_nothing_is_repeated(belt: Any, dsn: str) -> None:
     database = Database(dsn)
+    sleep(database, 0)
 
     def lose() -> None:
         with database.transaction() as tx:
+            tx.script("SELECT 1")
             belt.sql(OTHERS)
             tx.script("SELECT 1")
 
@@ -56,7 +58,6 @@ def test_one_that_is_lost_in_the_midst_of_its_work_is_noticed_and_nothing_is_rep
 
 
 def test_a_transaction_begins_with_its_first_statement_and_on_the_same_journey(belt: Any, dsn: str) -> None:
-    sleep(Database(dsn), 0)
     belt.sql(OTHERS)
     database = Database(dsn)
     with database.transaction() as tx:
@@ -66,6 +67,14 @@ def test_a_transaction_begins_with_its_first_statement_and_on_the_same_journey(b
     assert belt.sql(SAID) == [("COMMIT",)]
     with database.transaction():
         pass
+    assert belt.sql(SAID) == [("COMMIT",)]
+
+
+def test_what_is_only_deferred_goes_before_the_commit_and_never_with_it(belt: Any, dsn: str) -> None:
+    belt.sql(OTHERS)
+    database = Database(dsn)
+    with database.transaction() as tx:
+        memory.forget(tx, "none")
     assert belt.sql(SAID) == [("COMMIT",)]
 
 

@@ -74,7 +74,8 @@ class JsonService:
             )
             with response:
                 content = _read(response)
-        except (requests.RequestException, HTTPError) as error:
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            # ValueError: a chunk of negative length.
             kind = lost if _was_sent(error) else Kind.TRANSIENT
             raise ServiceError(self.name, self._describe(error, limit), kind) from error
         finally:

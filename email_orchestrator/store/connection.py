@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
 from ..errors import SettingsError
@@ -62,7 +63,8 @@ class Database:
         except psycopg2.Error as error:
             lost = bool(transaction.line.connection.closed) or is_about_the_server(error)
             if lost:
-                self._lose(transaction.line, is_severed=error.pgcode is None)
+                everywhere = error.pgcode is None or isinstance(error, psycopg2.errors.ReadOnlySqlTransaction)
+                self._lose(transaction.line, others_too=everywhere)
             else:
                 self._roll_back(transaction)
             if (meaning := meaning_of(error, lost=lost)) is None:
@@ -133,9 +135,9 @@ class Database:
         self._local.line = line = Line(fresh, epoch)
         return line
 
-    def _lose(self, line: Line, *, is_severed: bool = False) -> None:
-        """Give a line up; where the connection itself is at fault, so are all that were opened before."""
-        if line.connection.closed or is_severed:
+    def _lose(self, line: Line, *, others_too: bool = False) -> None:
+        """Give a line up; where the server or the way there is at fault, so are all that were opened before."""
+        if line.connection.closed or others_too:
             self._epoch = max(self._epoch, line.epoch + 1)
         self.close()
 

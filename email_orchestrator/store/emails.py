@@ -31,12 +31,11 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An email that became a workflow; `in_open_thread` says that others of its thread may be open."""
+    """An email that became a workflow."""
 
     id: int
     message_id: str
     state: State
-    in_open_thread: bool
 
 
 def new_ids(tx: Transaction, *, ids: Sequence[str] | None, since: datetime | None, limit: int) -> list[str]:
@@ -69,7 +68,7 @@ def take(tx: Transaction, takings: Sequence[Taking]) -> list[Taken]:
     """Take emails in the given order; those that somebody else took or changed meanwhile are not in the answer."""
     given = [{**asdict(taking), "position": n} for n, taking in enumerate(takings)]
     rows = tx.rows("take_emails", emails=json.dumps(given))
-    return [Taken(row["id"], row["message_id"], State(row["state"]), row["in_open_thread"]) for row in rows]
+    return [Taken(row["id"], row["message_id"], State(row["state"])) for row in rows]
 
 
 def read(tx: Transaction, message_id: str) -> Email | None:

@@ -46,8 +46,7 @@ SELECT count(*) AS count
    AND NOT EXISTS (SELECT FROM workflow_state w WHERE w.message_id = p.message_id)
 
 -- name: take_emails
--- Take the given emails, in their order; each becomes a workflow with its events, and its email's status follows. Tells of
--- each whether others of its thread may be open: only then can it overtake any.
+-- Take the given emails, in their order; each becomes a workflow with its events, and its email's status follows.
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(emails)s::jsonb)
         AS g (position int, message_id text, subject text, sender text, sender_name text, preview text, thread_id text,
@@ -60,7 +59,7 @@ WITH given AS (
       FROM given g JOIN processed_emails p ON p.message_id = g.message_id AND p.status = 'pending'
      ORDER BY g.position
     ON CONFLICT (message_id) DO NOTHING
-    RETURNING id, message_id, current_state, thread_id
+    RETURNING id, message_id, current_state
 ), entered AS (
     INSERT INTO workflow_event (workflow_id, from_state, to_state, reason, actor)
     SELECT e.workflow_id, e.from_state, e.to_state, e.reason, 'poll'
@@ -74,14 +73,7 @@ WITH given AS (
        SET status = CASE t.current_state WHEN 'user_ignored' THEN 'ignored' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END
       FROM taken t WHERE p.message_id = t.message_id
 )
-SELECT t.id, t.message_id, t.current_state AS state,
-       coalesce(t.thread_id, '') <> ''
-       AND (count(*) OVER (PARTITION BY t.thread_id) > 1
-            OR EXISTS (SELECT FROM workflow_state w
-                        WHERE w.thread_id = t.thread_id
-                          AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent',
-                                                  'awaiting_user', 'user_edit_requested'))) AS in_open_thread
-  FROM taken t ORDER BY t.id
+SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
 -- name: overtaken
 -- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier.

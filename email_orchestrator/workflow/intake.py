@@ -148,8 +148,7 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
     by_id = {taking.message_id: taking for taking in takings}
     for one in taken:
         _note(tx, desk, one, by_id[one.message_id])
-    may_overtake = [one.id for one in taken if one.state is State.PENDING and one.in_open_thread]
-    for newer, workflow in workflows.overtaken(tx, may_overtake):
+    for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
         reason = f"superseded by #{newer}"
         if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
             tx.defer("supersedes", id=newer, older=workflow.id)

@@ -190,6 +190,27 @@ def test_what_is_deferred_is_not_done_when_the_rest_is_not(database: Database) -
         assert memory.recall(tx, "first") is None
 
 
+def test_that_nothing_may_be_written_any_more_is_found_out_by_one_for_all(database: Database) -> None:
+    def reader() -> int:
+        with database.transaction() as tx:
+            tx.script("SELECT 1")
+            return int(tx.line.connection.info.backend_pid)
+
+    def write_in_vain() -> None:
+        with pytest.raises(DatabaseUnavailable), database.transaction() as tx:
+            tx.script("SET TRANSACTION READ ONLY; CREATE TABLE note ()")
+        found.append(True)
+
+    found: list[bool] = []
+    before = reader()
+    assert reader() == before
+    writer = threading.Thread(target=write_in_vain)
+    writer.start()
+    writer.join()
+    assert found == [True]
+    assert reader() != before
+
+
 def test_where_nothing_may_be_written_the_database_is_as_good_as_away(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="read-only"), database.transaction() as tx:
         tx.script("SET TRANSACTION READ ONLY; CREATE TABLE note ()")

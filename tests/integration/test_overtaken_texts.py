@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,12 @@ from house import wait_until
 from email_orchestrator.core.models import TextStyle
 from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.workflow import actions, answering, texting
+from email_orchestrator.store import emails
+from email_orchestrator.store.connection import Database
+from email_orchestrator.store.emails import Taking
+from email_orchestrator.workflow import actions, answering, intake, texting
+
+from .conftest import SENDER
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -133,3 +139,21 @@ def test_a_draft_that_moves_on_just_then_is_overtaken_all_the_same(belt: Belt) -
     worker.close()
     poller.join()
     assert [belt.state(1), belt.state(2)] == [State.USER_IGNORED, State.PENDING]
+
+
+def test_an_email_that_another_process_is_just_taking_is_overtaken_by_the_next_of_its_thread(belt: Belt) -> None:
+    first = belt.email(thread_id="<thread@example.com>")
+    another = replace(belt.desk, database=Database(belt.dsn))
+
+    def poll() -> None:
+        intake.poll(another, None)
+        another.database.close()
+
+    with belt.database.transaction() as tx:
+        emails.take(tx, [Taking(first, "Meeting", SENDER, "", "Hello", "<thread@example.com>", State.PENDING)])
+        second = belt.email(thread_id="<thread@example.com>")
+        poller = threading.Thread(target=poll)
+        poller.start()
+        assert wait_until(lambda: belt.sql(BLOCKED))
+    poller.join()
+    assert (belt.state(first), belt.state(second)) == (State.USER_IGNORED, State.PENDING)

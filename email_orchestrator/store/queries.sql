@@ -76,12 +76,13 @@ WITH given AS (
 SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
 -- name: overtaken
--- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier.
+-- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier. The array is
+-- not seen by the planner, which would otherwise plan anew, and for longer than it looks, for every one that is given.
 SELECT n.id AS newer, w.* FROM workflow_state n
   JOIN processed_emails pn ON pn.message_id = n.message_id
   JOIN workflow_state w ON w.thread_id = n.thread_id AND lower(w.email_from) = lower(n.email_from) AND w.id < n.id
   JOIN processed_emails pw ON pw.message_id = w.message_id AND pw.received_at <= pn.received_at
- WHERE n.id = ANY (%(ids)s) AND n.thread_id <> ''
+ WHERE n.id = ANY (ARRAY(SELECT unnest(%(ids)s::int[]))) AND n.thread_id <> ''
    AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                            'user_edit_requested')
  ORDER BY n.id, w.id
@@ -92,9 +93,9 @@ SELECT n.id AS newer, w.* FROM workflow_state n
 UPDATE workflow_state SET supersedes = %(older)s WHERE id = %(id)s
 
 -- name: replies_to_senders
--- How many replies each of some senders, in lower case, got since a moment.
+-- How many replies each of some senders, in lower case, got since a moment; the array as in `overtaken`.
 SELECT lower(email_from) AS sender, count(*) AS count FROM workflow_state
- WHERE lower(email_from) = ANY (%(senders)s::text[]) AND reply_sent_at >= %(since)s
+ WHERE lower(email_from) = ANY (ARRAY(SELECT unnest(%(senders)s::text[]))) AND reply_sent_at >= %(since)s
  GROUP BY lower(email_from)
 
 -- name: email

@@ -82,10 +82,7 @@ def long_history(module_dsn: str) -> Iterator[connection]:
             cursor.execute(FILL)
             cursor.execute("SET session_replication_role = DEFAULT")
         opened.commit()
-        opened.autocommit = True
-        with opened.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE")
-        opened.autocommit = False
+        vacuum(opened)
         yield opened
 
 
@@ -120,7 +117,15 @@ def test_whoever_texts_answers_does_not_look_through_the_drafts_that_wait_to_be_
 
     plan = explain(long_history, "claim_text", "force_generic_plan", **values)
 
+    vacuum(long_history)  # what was taken back is still in the index, and would be looked at by the next
     assert blocks(plan) <= FEW
+
+
+def vacuum(opened: connection) -> None:
+    opened.autocommit = True
+    with opened.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+    opened.autocommit = False
 
 
 def explain(opened: connection, name: str, mode: str, **values: Any) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class JsonService:
         lost = Kind.TRANSIENT if repeatable else Kind.UNKNOWN
         adapter = self._adapter()
         try:
-            # Without a session: it has nothing to add (no cookies, no proxies, no .netrc), and costs half of a call.
+            # Without a session: what it would add (cookies, proxies, what is in .netrc) is not for services of our own.
             request = requests.PreparedRequest()
             request.prepare(method, self._url + path, headers=HEADERS, params=params, json=body)
             response = adapter.send(

@@ -22,7 +22,6 @@ _DATE = re.compile(r"(?<!\d)(?:(?:19|20)\d\d|\d\d?[./-]\d\d?[./-]\d\d)(?!\d)")
 _FIELD = re.compile(r"^[* ]*[^\W\d][^:\n]{0,25}:", re.MULTILINE)
 _HTML_AFTER_ALL = re.compile(r"\s*<(?:!doctype html|html|head|body|div|p|span|table)\b[^<>]*>", re.IGNORECASE)
 _RULE = re.compile(r"[-_=]{3}.*|")
-_MAY_INTRODUCE = re.compile(r"[:\uff1a]|-----")  # all that the library finds holds one of these
 
 
 def make_preview(body_text: str | None, body_html: str | None, limit: int = 600) -> str:
@@ -110,8 +109,6 @@ def _drop_attribution(lines: list[str]) -> None:
 def _without_history(lines: list[str]) -> list[str]:
     """Return the lines up to the first one that introduces an earlier email."""
     searched = "\n".join(line[:_LONGEST_HEADER] for line in lines)
-    if not _MAY_INTRODUCE.search(searched):
-        return lines  # the library's patterns would take a hundred times as long to find nothing
     for found in _phrases().history.finditer(searched):
         header = found.group().lstrip("\n")
         if _is_header(header):

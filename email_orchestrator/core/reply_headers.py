@@ -32,8 +32,9 @@ _REPLY_WORDS = (
 _REPLY_PREFIX = re.compile(rf"(?:{_REPLY_WORDS})(?:\[\d+\]|\(\d+\)|\^\d+)?\s*:", re.IGNORECASE)
 
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
-HeaderValue = Address | datetime | str  # what a header is made from
 _DOT_ATOM = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+
+HeaderValue = Address | datetime | str  # what a header is made from
 
 
 def clean_header_text(text: str) -> str:

@@ -23,7 +23,7 @@ from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 
 from .house import House, wait_for
 from .outside import ADDRESS, PASSWORD, PHONE
-from .scenes import PAUSE, own_times
+from .scenes import one_at_a_time, own_times
 
 MAIL = (
     f"From: {ADDRESS}\r\nTo: john@example.com\r\nSubject: Re: Question\r\nMessage-ID: <%d@example.com>\r\n\r\n"
@@ -90,12 +90,12 @@ def bare_alone(house: House, count: int) -> dict[str, float]:
     """Measure what the bare loop needs for one workflow at a time, as `scenes.alone` measures the daemon."""
     begun = []
     with _bare(house, count, 0, 1) as feed:
-        for number in range(1, count + 1):
+
+        def begin(number: int) -> None:
             begun.append(time.monotonic())
             feed(range(number, number + 1))
-            wait_for(house, number, 20)
-            time.sleep(PAUSE)
-        story = house.world("story")
+
+        story = one_at_a_time(house, count, begin)
     return own_times(begun, story)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,8 +18,6 @@ from .house import (
 from .outside import Moment
 
 Figures = dict[str, float]
-# Between two workflows that go through one at a time, in seconds: the rest of the one before is done by then.
-PAUSE = 0.05
 
 
 def batch(house: House, count: int, latency: float, workers: int) -> Figures:
@@ -85,16 +83,22 @@ def alone(house: House, count: int) -> Figures:
         time.sleep(1.5)
         idle, _ = resident_megabytes(running.pid)
         ready = running.ready
-        for number in range(1, count + 1):
-            house.add_emails(1, f"alone-{number}")
-            wait_for(house, number, 20)
-            time.sleep(PAUSE)
-        story = house.world("story")
+        story = one_at_a_time(house, count, lambda number: house.add_emails(1, f"alone-{number}"))
     return {
         **own_times([at for at, what in story if what == "listed"], story),
         "resident_mb_idle": idle,
         "ready_s": ready,
     }
+
+
+def one_at_a_time(house: House, count: int, begin: Callable[[int], None]) -> list[Moment]:
+    """Have workflows begin one after the other, each when the one before is over; returns what happened."""
+    for number in range(1, count + 1):
+        begin(number)
+        wait_for(house, number, 20)
+        time.sleep(0.05)  # what follows the mail is done by then
+    story: list[Moment] = house.world("story")
+    return story
 
 
 def own_times(begun: Sequence[float], story: Sequence[Moment]) -> Figures:

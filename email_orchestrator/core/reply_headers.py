@@ -7,7 +7,7 @@ import re
 import textwrap
 import unicodedata
 from datetime import datetime
-from email.headerregistry import Address, HeaderRegistry
+from email.headerregistry import Address
 from email.utils import format_datetime
 
 from .mail_address import ascii_address
@@ -116,21 +116,6 @@ def new_message_id(unique: str, address: str) -> str:
     if not (_DOT_ATOM.fullmatch(unique) and _DOT_ATOM.fullmatch(domain)):
         raise ValueError("a Message-ID is made of letters, digits, hyphens and single dots only")
     return f"<eo.{unique}@{domain}>"
-
-
-class HeaderClasses(HeaderRegistry):
-    """Python's classes of headers, each made once: its own registry makes a new class for every header it sees."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._made: dict[str, type] = {}
-
-    def __getitem__(self, name: str) -> type:
-        """Return the class for a header of this name."""
-        made = self._made.get(name)
-        if made is None:
-            made = self._made[name] = super().__getitem__(name)
-        return made
 
 
 def header_lines(name: str, value: HeaderValue) -> bytes:

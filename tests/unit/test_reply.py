@@ -23,7 +23,7 @@ from email_orchestrator.core.reply import (
     reply_references,
     reply_subject,
 )
-from email_orchestrator.core.reply_headers import clean_header_text
+from email_orchestrator.core.reply_headers import HeaderValue, clean_header_text, header_lines
 
 REPLY = Reply(
     from_name="Ann Owner",
@@ -352,4 +352,49 @@ def test_a_message_that_reads_back_differently_is_refused(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(EmailMessage, "as_bytes", write_badly)
     with pytest.raises(UnsafeReply, match="header names"):
+        build_reply(REPLY)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'From: "Ann Owner" <else@example.com>',
+        'From: "Ann Others" <ann@example.com>',
+        'From: "Ann Owner" <ann@example.com>, else@example.com',
+        "To: evil@example.org",
+        "To: john@example.org, evil@example.org",
+        "To: John <john@example.org>",
+        "Subject: Re: Meeting\r\n again",
+        "Subject: =?utf-8?q?Re:_Another?=",
+        "Date: Fri, 07 Jun 2024 11:41:31 +0600",
+        "Message-ID: <eo.7.2@example.com>",
+        "In-Reply-To: <other@example.org>",
+        "References: <m@example.org>",
+    ],
+)
+def test_a_header_that_says_anything_else_stops_the_reply(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    changed = line.partition(":")[0]
+
+    def write_badly(name: str, value: HeaderValue) -> bytes:
+        return f"{line}\r\n".encode() if name == changed else header_lines(name, value)
+
+    monkeypatch.setattr("email_orchestrator.core.reply.header_lines", write_badly)
+    with pytest.raises(UnsafeReply, match=f"header {changed}"):
+        build_reply(REPLY)
+
+
+@pytest.mark.parametrize(
+    ("difference", "written"),
+    [
+        ("content type", b'text/html; charset="utf-8"\r\nContent-Transfer-Encoding: 7bit\r\n\r\nYes, 2pm works!'),
+        ("content type", b'text/plain; charset="utf-7"\r\nContent-Transfer-Encoding: 7bit\r\n\r\nYes, 2pm works!'),
+        ("body", b'text/plain; charset="utf-8"\r\nContent-Transfer-Encoding: 7bit\r\n\r\nYes, 3pm works!'),
+        ("body", b'text/plain; charset="utf-8"\r\nContent-Transfer-Encoding: base64\r\n\r\nYes, 2pm works!'),
+    ],
+)
+def test_a_body_that_is_anything_else_stops_the_reply(
+    monkeypatch: pytest.MonkeyPatch, difference: str, written: bytes
+) -> None:
+    monkeypatch.setattr(EmailMessage, "as_bytes", lambda _message: b"MIME-Version: 1.0\r\nContent-Type: " + written)
+    with pytest.raises(UnsafeReply, match=rf"\({difference}\)"):
         build_reply(REPLY)

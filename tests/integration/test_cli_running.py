@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import secrets
 import shutil
 import socket
@@ -507,17 +506,3 @@ print(*({HEAVY | more!r} & set(sys.modules)), file=sys.stderr)
 """
     _, stderr = shell.python("-c", program).communicate(timeout=20)
     assert stderr.split() == []
-
-
-@pytest.mark.parametrize(("command", "most"), [("--help", 0.15), ("list", 0.3)])
-def test_a_look_takes_a_moment(shell: Shell, command: str, most: float) -> None:
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        process = shell.process(command)
-        process.communicate(timeout=20)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert process.returncode == 0
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # Processor time, at its best: what else the machine does must not count.
-    assert min(spent) < most * 1.5

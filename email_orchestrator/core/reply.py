@@ -162,6 +162,7 @@ def _difference(written: bytes, headers: Mapping[str, HeaderValue], body: str) -
 def _says(value: str, meant: HeaderValue) -> bool:
     """Tell whether a header, unfolded and decoded (RFC 5322 §2.2.3, RFC 2047), says what it was made from."""
     line = value.replace("\r\n", "")
+    # A bare address stands there as it is; newer versions of Python do not read every kind of it (`a@[192.0.2.1]`).
     if isinstance(meant, Address) and meant.display_name:
         found = [(_decoded(name), address) for name, address in getaddresses([line])]
         return found == [(meant.display_name, meant.addr_spec)]

@@ -76,6 +76,11 @@ class Workflow:
         """The trouble that no later step makes undone: a reply of this workflow that may be out."""
         return self.error if self.error == OUTCOME_UNKNOWN else None
 
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether the text that offers the draft, the first or one more, is not out yet: no clock runs until then."""
+        return self.state is State.SMS_SENDING or (self.state is State.AWAITING_USER and self.timeout_at is None)
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratedDraft:

@@ -322,9 +322,10 @@ SELECT w.* FROM workflow_state w
 UPDATE workflow_state SET remind_at = NULL, updated_at = now() WHERE id = ANY (%(ids)s)
 
 -- name: stranded_offers
--- Drafts on their way to the owner for which no text is waiting to go.
+-- Drafts on their way to the owner, for the first time or once more, for which no text is waiting to go.
 SELECT w.* FROM workflow_state w
- WHERE w.current_state = 'sms_sending'
+ WHERE w.current_state IN ('sms_sending', 'awaiting_user')
+   AND (w.current_state = 'sms_sending' OR w.timeout_at IS NULL)
    AND NOT EXISTS (SELECT FROM sms_outbox o
                     WHERE o.workflow_id = w.id AND o.kind = 'offer' AND o.status = 'queued')
  FOR UPDATE SKIP LOCKED
@@ -489,8 +490,11 @@ RETURNING id
 SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.id <> i.id) AS more, now() AS now
   FROM sms_inbox i
  WHERE i.processed_at IS NULL
-   AND (i.waits_for IS NULL OR NOT EXISTS (SELECT FROM workflow_state w
-                                            WHERE w.id = i.waits_for AND w.current_state = 'sms_sending'))
+   AND (i.waits_for IS NULL
+        OR NOT EXISTS (SELECT FROM workflow_state w
+                        WHERE w.id = i.waits_for
+                          AND (w.current_state = 'sms_sending'
+                               OR (w.current_state = 'awaiting_user' AND w.timeout_at IS NULL))))
  ORDER BY i.id LIMIT 1
    FOR UPDATE OF i
 
@@ -498,7 +502,9 @@ SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.i
 -- For which sending a text waits that came before this one.
 SELECT i.waits_for FROM sms_inbox i
  WHERE i.processed_at IS NULL AND i.id < %(id)s
-   AND EXISTS (SELECT FROM workflow_state w WHERE w.id = i.waits_for AND w.current_state = 'sms_sending')
+   AND EXISTS (SELECT FROM workflow_state w
+                WHERE w.id = i.waits_for
+                  AND (w.current_state = 'sms_sending' OR (w.current_state = 'awaiting_user' AND w.timeout_at IS NULL)))
  ORDER BY i.id LIMIT 1
 
 -- name: text_waits_for

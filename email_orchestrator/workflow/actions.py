@@ -129,9 +129,13 @@ def time_out(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> N
 
 
 def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
-    """Take an approval back while the reply has not been handed to SMTP, now or ever; its clocks start anew."""
+    """Take an approval back while the reply has not been handed to SMTP, now or ever.
+
+    Its clocks start anew; those of a draft that was approved before it was texted once more start with that text.
+    """
     if workflow.send_started_at is not None or workflows.may_have_gone_out(tx, workflow.id):
         raise refusal(tx, desk, workflow)
+    was_on_its_way = workflow.timeout_at is None
     _move(
         tx,
         desk,
@@ -145,9 +149,11 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         reply_message_id=None,
         next_attempt_at=None,
         retry_count=0,
-        remind_at=tx.now + timedelta(seconds=desk.policy.response_timeout),
-        timeout_at=tx.now + timedelta(seconds=desk.policy.final_timeout),
+        remind_at=None if was_on_its_way else tx.now + timedelta(seconds=desk.policy.response_timeout),
+        timeout_at=None if was_on_its_way else tx.now + timedelta(seconds=desk.policy.final_timeout),
     )
+    if was_on_its_way and texts.due(tx, workflow.id) is None:
+        _offer_current(tx, desk, workflow, "Once more", said_at)
 
 
 def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:

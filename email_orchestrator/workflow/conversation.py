@@ -83,7 +83,7 @@ class Conversation:
         workflow = self._which(command)
         if workflow is None:
             return f"{command.verb}: which one?"
-        if workflow.state is State.SMS_SENDING and meaning.answers(workflow, self.said_at):
+        if workflow.is_on_its_way and meaning.answers(workflow, self.said_at):
             raise StillSending(workflow.id)
         if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
             note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"

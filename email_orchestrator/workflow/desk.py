@@ -89,10 +89,10 @@ def advance(
         return False
     tx.after_commit(lambda: log_transition(workflow, path[-1], actor, reason))
     room = _NEXT_ROOM.get(path[-1])
-    if workflow.state is State.SMS_SENDING and moved.is_awaited:
-        room = Room.ANSWERING
     if room is not None:
         tx.after_commit(lambda: desk.wake(room))
+    if workflow.is_on_its_way and moved.is_awaited:
+        tx.after_commit(lambda: desk.wake(Room.ANSWERING))
     return True
 
 

@@ -14,7 +14,7 @@ from ..errors import Kind, ServiceError
 from ..store import memory, texts, workflows
 from ..store.texts import Outgoing, Sort
 from ..store.transaction import Transaction
-from .desk import Desk, advance, give_up, insist, is_quiet_now, tell
+from .desk import Desk, Room, advance, give_up, insist, is_quiet_now, tell
 from .ports import Gateway
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflo
     if text.sort in (Sort.OFFER, Sort.MORE):
         tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
     if text.sort is Sort.OFFER:
+        if workflow.is_on_its_way:
+            tx.after_commit(lambda: desk.wake(Room.ANSWERING))
         tx.defer(
             "draft_texted",
             id=workflow.id,
@@ -177,7 +179,7 @@ def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceErr
     if workflow.state is State.SMS_SENDING:
         give_up(tx, desk, workflow, str(error), claim=None, channel=channel)
     elif workflow.state is State.AWAITING_USER:
-        if workflow.offered_at is None:
-            # It had timed out and was asked for again, in vain: an answer would have nothing to answer.
+        if workflow.is_on_its_way:
+            # It came again in vain, at least in part: what the owner has of it is nothing to answer.
             advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, reason="could not be texted again")
         tell(tx, desk, Sort.NOTICE, wording.not_texted(workflow, str(error)), channel=channel)

@@ -333,8 +333,9 @@ def fill(dsn: str, state: State) -> None:
     email = {"message_id": f"<{state}@example.com>", "from_address": "a@example.com", "received_at": hours_ago(3)}
     insert(dsn, "processed_emails", email | {"status": workflows.EMAIL_STATUS.get(state, workflows.IN_WORK)})
     row = {"message_id": email["message_id"], "current_state": str(state), "email_from": "a@example.com"}
-    draft = {"ai_reply_text": "The draft.", "draft_revision": 1, "offered_at": hours_ago(2)}
-    number = insert(dsn, "workflow_state", row | draft)
+    draft = {"ai_reply_text": "The draft.", "draft_revision": 1}
+    texted = {"offered_at": hours_ago(2), "timeout_at": hours_ago(-46)}
+    number = insert(dsn, "workflow_state", row | draft | texted)
     run(dsn, "INSERT INTO draft (workflow_id, revision, text) VALUES (%s, 1, 'The draft.')", number)
     for to_state in State:
         insert(dsn, "workflow_event", {"workflow_id": number, "to_state": str(to_state), "actor": "poll"})

@@ -1,0 +1,138 @@
+"""A draft that is texted once more: no answer counts for it before it is out, and none of it waits for ever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from email_orchestrator.core.models import TextStyle
+from email_orchestrator.core.states import Actor, State
+from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.workflow import actions, answering, replying, texting, upkeep
+
+from .conftest import Belt
+
+DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
+UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
+
+
+def timed_out(belt: Belt) -> None:
+    """Let the draft of #1 wait for so long that it is closed, and the owner told."""
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.check_timeouts()
+    assert belt.state(1) is State.TIMEOUT
+
+
+def answer_now(belt: Belt, words: str) -> None:
+    """Have the owner text something, well after all that was said before, and everybody but the texter at work."""
+    belt.text(words, at=datetime.now(UTC) + timedelta(seconds=3))
+    answering.answer_one(belt.desk)
+    replying.reply_one(belt.desk, belt.mailer, None)
+
+
+def test_an_answer_waits_while_the_gateway_has_the_draft_in_hand(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    accept = belt.gateway.send
+
+    def slow(to: str, text: str) -> str:
+        answer_now(belt, "1 #1")
+        assert belt.mailer.mails == []
+        return accept(to, text)
+
+    monkeypatch.setattr(belt.gateway, "send", slow)
+    texting.text_one(belt.desk, belt.gateway)
+    monkeypatch.undo()
+    belt.work()
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["john@example.com"]
+
+
+def test_an_answer_waits_until_the_last_part_is_out(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    texting.text_one(belt.desk, belt.gateway)
+    assert belt.gateway.texts[-1].startswith("[1/3]")
+    answer_now(belt, "1 #1")
+    assert belt.mailer.mails == []
+    belt.work()
+    assert "[3/3]" in belt.gateway.texts[-2]
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_what_is_no_longer_what_was_approved_is_sent_only_when_it_was_shown_whole(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"), send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    words = "Totally other words, that nobody has seen. " * 220
+    belt.sql("UPDATE workflow_state SET ai_reply_text = %s, next_attempt_at = now()", words)
+    belt.with_policy(send_delay=0)
+    replying.reply_one(belt.desk, belt.mailer, None)
+    texting.text_one(belt.desk, belt.gateway)
+    texting.text_one(belt.desk, belt.gateway)
+    assert belt.gateway.texts[-1].startswith("[1/6]")
+    answer_now(belt, "1 #1")
+    belt.work()
+    assert belt.mailer.mails == []
+    assert "you have not seen" in belt.gateway.texts[-1]
+
+
+@pytest.mark.parametrize("failure", [DOWN, UNHEARD], ids=["refused", "unheard"])
+@pytest.mark.parametrize("parts_before", [0, 1])
+def test_one_that_cannot_be_texted_does_not_wait_for_ever(belt: Belt, failure: ServiceError, parts_before: int) -> None:
+    belt.with_policy(style=TextStyle("multipart"), max_awaiting=1)
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    for _ in range(parts_before):
+        texting.text_one(belt.desk, belt.gateway)
+    belt.gateway.failures.extend([failure] * 4)
+    belt.keep_trying(6)
+    assert belt.state(1) is State.TIMEOUT
+    assert belt.email_status(belt.workflow(1).message_id) == "timeout"
+    assert belt.mailer.mails[-1][1] == "owner@example.com"
+    belt.offered(sender="maria@example.org")
+
+
+def test_an_answer_to_what_could_not_be_texted_whole_has_it_texted_again(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    texting.text_one(belt.desk, belt.gateway)
+    answer_now(belt, "1 #1")
+    belt.gateway.failures.extend([DOWN] * 4)
+    belt.keep_trying(6)
+    assert belt.state(1) is State.AWAITING_USER
+    assert "[3/3]" in belt.gateway.texts[-1]
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["owner@example.com"]
+
+
+def test_one_whose_text_got_lost_is_texted_again(belt: Belt) -> None:
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    belt.sql("DELETE FROM sms_outbox")
+    assert upkeep.offer_stranded(belt.desk)
+    belt.work()
+    assert belt.workflow(1).timeout_at is not None
+    assert not upkeep.offer_stranded(belt.desk)
+
+
+@pytest.mark.parametrize("texted_meanwhile", [True, False])
+def test_one_that_a_shell_approved_and_took_back_before_it_was_out_is_texted(
+    belt: Belt, texted_meanwhile: bool
+) -> None:
+    timed_out(belt)
+    belt.answer_with("again #1")
+    with belt.database.transaction() as tx:
+        actions.approve(tx, belt.desk, actions.find(tx, "1"), Actor.CLI, delay=120)
+    if texted_meanwhile:
+        texting.text_one(belt.desk, belt.gateway)  # finds that it is not wanted any more
+    with belt.database.transaction() as tx:
+        actions.undo(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    before = len(belt.gateway.texts)
+    belt.work()
+    [offer] = belt.gateway.texts[before:]
+    assert "Draft number 1." in offer
+    answer_now(belt, "1 #1")
+    assert belt.state(1) is State.REPLY_SENT

@@ -55,7 +55,7 @@ class AiReplyGenerator:
             draft_id=clean_line(draft_id) if isinstance(draft_id, str) else "",
             text=text,
             model=clean_line(model) if isinstance(model, str) else "",
-            tokens=tokens if isinstance(tokens, int) and 0 <= tokens < 2**31 else 0,
+            tokens=tokens if type(tokens) is int and 0 <= tokens < 2**31 else 0,
         )
 
     @watched

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from ..core.clean import clean_line
 from ..core.models import InboundText, SentText
 from ..errors import Kind, ServiceError
 from .http import JsonService, presentable
@@ -38,7 +39,7 @@ class SmsGateway:
         """
         answer = self._service.call("POST", "/sms/send", body={"to": to, "message": text}, repeatable=False)
         if answer.get("success") is True:
-            return str(answer.get("message_id") or "")
+            return clean_line(str(answer.get("message_id") or ""))
         if answer.get("success") is False:
             reason = answer.get("error")
             said = presentable(reason.replace(text, "…")) if isinstance(reason, str) else "no reason given"

@@ -53,7 +53,7 @@ def test_an_answer_without_a_draft_is_transient(generator: GeneratorStandIn, dra
     assert caught.value.kind is Kind.TRANSIENT
 
 
-@pytest.mark.parametrize("tokens", [None, "12", 1.5, -1, 2**40])
+@pytest.mark.parametrize("tokens", [None, "12", 1.5, -1, 2**40, True])
 def test_a_draft_with_odd_figures_is_still_a_draft(generator: GeneratorStandIn, tokens: object) -> None:
     answer = {"draft_id": 7, "full_draft": "Hello there", "model_version": None, "tokens_used": tokens}
     generator.script(Answer(body=answer))

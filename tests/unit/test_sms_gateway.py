@@ -46,6 +46,11 @@ def test_a_success_without_an_id_is_a_success(gateway: GatewayStandIn) -> None:
     assert SmsGateway(gateway.url, 5).send(OWNER, "hello") == ""
 
 
+def test_an_id_that_no_database_takes_is_cleaned(gateway: GatewayStandIn) -> None:
+    gateway.script_after(Answer(body={"success": True, "message_id": "A\x00\ud800B\n", "error": None}))
+    assert ascii(SmsGateway(gateway.url, 5).send(OWNER, "hello")) == ascii("A\ufffdB")
+
+
 @pytest.mark.parametrize(
     ("error", "shown"),
     [("phone offline", "phone offline"), ("number blocked", "blocked"), (None, "no reason"), (17, "no reason")],

@@ -71,7 +71,7 @@ WITH given AS (
 ), followed AS (
     UPDATE processed_emails p
        SET status = CASE t.current_state WHEN 'user_ignored' THEN 'ignored' WHEN 'failed' THEN 'failed' ELSE 'orchestrating' END
-      FROM taken t WHERE p.message_id = t.message_id
+      FROM taken t WHERE p.message_id = t.message_id AND p.status = 'pending'
 )
 SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
@@ -361,7 +361,7 @@ SELECT pg_advisory_xact_lock(7003120)
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
 -- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
 -- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, while it
--- is fresh, and a draft that the owner has answered already; what is held back holds nothing else up. `urgent` is given
+-- is fresh, and a draft that the owner has just answered; what is held back holds nothing else up. `urgent` is given
 -- as a range, because the index can be entered by one and keeps its order.
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
@@ -369,7 +369,9 @@ WITH candidate AS (
        AND o.urgent BETWEEN %(urgent_from)s AND %(urgent_to)s
        AND (NOT %(quiet)s
             OR ((o.urgent OR o.parts_sent > 0) AND o.created_at > now() - make_interval(secs => %(fresh)s))
-            OR EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL AND i.waits_for = o.workflow_id))
+            OR EXISTS (SELECT FROM sms_inbox i
+                        WHERE i.processed_at IS NULL AND i.waits_for = o.workflow_id
+                          AND least(i.received_at, i.stored_at) > now() - make_interval(secs => %(fresh)s)))
        AND (o.claimed_until IS NULL OR o.claimed_until < now())
        AND o.next_attempt_at <= now()
        AND NOT EXISTS (SELECT FROM sms_outbox b

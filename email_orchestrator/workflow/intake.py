@@ -148,10 +148,14 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
     by_id = {taking.message_id: taking for taking in takings}
     for one in taken:
         _note(tx, desk, one, by_id[one.message_id])
+    replaces: dict[int, int] = {}
     for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
         reason = f"superseded by #{newer}"
         if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
-            tx.defer("supersedes", id=newer, older=workflow.id)
+            # What the owner never saw may itself have replaced what the owner has, perhaps in this very poll.
+            seen = workflow.id if workflow.offered_at else replaces.get(workflow.id, workflow.supersedes)
+            replaces[newer] = seen or replaces.get(newer) or workflow.id
+            tx.defer("supersedes", id=newer, older=replaces[newer])
 
 
 def _note(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from email_orchestrator.core.models import SentText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
@@ -184,4 +186,25 @@ def test_a_reply_that_was_certainly_not_sent_is_tried_again_though_the_database_
         belt.lapse()
         belt.hurry()
         belt.work()
+    assert belt.state(1) is State.REPLY_SENT
+
+
+@pytest.mark.parametrize("column", ["stored_at", "received_at"])
+def test_an_answer_of_the_evening_does_not_have_the_rest_of_its_draft_texted_in_the_night(
+    belt: Belt, column: str
+) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    belt.email()
+    belt.poll()
+    belt.draft()
+    texting.text_one(belt.desk, belt.gateway)
+    belt.answer_with("1")
+    belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '5 hours'")
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at - interval '6 hours'")
+    belt.sql(f"UPDATE sms_inbox SET {column} = {column} - interval '5 hours'")
+    belt.with_policy(quiet_hours=NIGHT)
+    belt.work()
+    assert len(belt.gateway.texts) == 1
+    belt.with_policy(quiet_hours=None)
+    belt.work()
     assert belt.state(1) is State.REPLY_SENT

@@ -121,6 +121,52 @@ def test_a_bare_approval_is_not_for_another_draft_while_one_that_may_be_on_the_p
     assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER, State.SMS_SENDING]
 
 
+@pytest.mark.parametrize("polls", [1, 2])
+def test_a_draft_replaces_the_one_that_the_owner_saw_though_another_came_between(belt: Belt, polls: int) -> None:
+    belt.offered(thread_id="<t@x>")
+    belt.email(thread_id="<t@x>")
+    if polls == 2:
+        belt.poll()
+    belt.email(thread_id="<t@x>")
+    belt.poll()
+    belt.work()
+    assert "Replaces #1" in belt.gateway.texts[-1]
+    for table, column in (("workflow_event", "at"), ("workflow_state", "offered_at"), ("sms_outbox", "sent_at")):
+        belt.sql(f"UPDATE {table} SET {column} = {column} - interval '1 day'")
+    belt.answer("1")
+    assert belt.state(3) is State.REPLY_SENT
+
+
+def test_a_draft_replaces_the_one_that_the_owner_saw_though_it_overtakes_another_as_well(belt: Belt) -> None:
+    belt.offered(thread_id="<t@x>", received_at=seconds_ago(20))
+    belt.email(thread_id="<t@x>", received_at=seconds_ago(30))
+    belt.poll()
+    assert belt.state(2) is State.PENDING, "it came before the one that waits"
+    belt.email(thread_id="<t@x>", received_at=seconds_ago(10))
+    belt.poll()
+    belt.work()
+    assert [belt.state(number) for number in (1, 2)] == [State.USER_IGNORED, State.USER_IGNORED]
+    assert "Replaces #1" in belt.gateway.texts[-1]
+
+
+def test_an_email_that_the_monitor_is_just_sorting_out_stays_sorted_out(belt: Belt) -> None:
+    message_id = belt.email()
+    sorting = psycopg2.connect(belt.dsn)
+    try:
+        with sorting.cursor() as cursor:
+            cursor.execute("UPDATE processed_emails SET status = 'filtered'")
+        poll = threading.Thread(target=belt.poll)
+        poll.start()
+        wait_until(lambda: belt.sql(BLOCKED))
+        sorting.commit()
+        poll.join()
+    finally:
+        sorting.close()
+    belt.work()
+    assert belt.email_status(message_id) == "filtered"
+    assert belt.gateway.texts == []
+
+
 def test_a_draft_that_moves_on_just_then_is_overtaken_all_the_same(belt: Belt) -> None:
     belt.email(thread_id="<thread@example.com>")
     belt.poll()

@@ -220,6 +220,11 @@ def not_texted(workflow: Workflow, reason: str) -> str:
     return f'⚠️ {about(workflow)} could not be texted again: {reason}. Text "again #{workflow.id}" to try once more.'
 
 
+def closed_elsewhere(workflow: Workflow) -> str:
+    """Tell the owner, who waits for a draft, that none comes any more."""
+    return f"{about(workflow)} is closed: the email was dealt with elsewhere. {_fate(workflow)}"
+
+
 def timed_out(workflow: Workflow) -> str:
     """Tell the owner that a draft has waited long enough."""
     number = f"#{workflow.id}"

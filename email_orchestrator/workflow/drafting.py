@@ -9,15 +9,18 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
+from ..core import wording
 from ..core.edit_context import edit_context
+from ..core.hours import is_answer
 from ..core.models import GeneratedDraft
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import DatabaseUnavailable, Kind, ServiceError
 from ..store import workflows
+from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, Room, advance, give_up, offer, offer_note
+from .desk import Desk, Room, advance, give_up, offer, offer_note, tell
 from .ports import Generator
 
 log = logging.getLogger(__name__)
@@ -142,15 +145,20 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
 
 
 def _close(desk: Desk, claimed: Claimed) -> None:
+    """Close a workflow whose email is no longer ours; the owner hears of it who waits for a draft."""
+    workflow = claimed.workflow
     reason = f"the email was dealt with elsewhere (its status is {claimed.email_status})"
     with desk.database.transaction() as tx:
-        advance(
+        closed = advance(
             tx,
             desk,
-            claimed.workflow,
+            workflow,
             State.USER_IGNORED,
             actor=Actor.POLL,
             reason=reason,
             claim=claimed.claim,
             error_message=reason,
         )
+        if closed and workflow.revision:
+            urgent = is_answer(tx.now, workflow.responded_at)
+            tell(tx, desk, Sort.NOTICE, wording.closed_elsewhere(workflow), urgent=urgent)

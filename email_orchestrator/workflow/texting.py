@@ -128,8 +128,7 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflo
             timeout_at=tx.now + timedelta(seconds=timeout_after),
         )
         return
-    if text.sort in (Sort.OFFER, Sort.MORE):
-        tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+    tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
     if text.sort is Sort.OFFER:
         if workflow.is_on_its_way:
             tx.after_commit(lambda: desk.wake(Room.ANSWERING))

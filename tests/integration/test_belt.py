@@ -214,6 +214,15 @@ def test_an_email_that_is_dealt_with_elsewhere_gets_no_draft(belt: Belt) -> None
     assert belt.gateway.texts == []
 
 
+def test_an_owner_who_waits_for_a_rewritten_draft_hears_that_none_comes(belt: Belt) -> None:
+    belt.offered()
+    belt.answer_with("2 shorter")
+    belt.sql("UPDATE processed_emails SET status = 'sent'")
+    belt.work()
+    assert belt.state(1) is State.USER_IGNORED
+    assert "dealt with elsewhere" in belt.gateway.texts[-1]
+
+
 def test_the_monitors_clean_up_takes_everything_about_an_email_along(belt: Belt) -> None:
     belt.offered()
     belt.answer("1")

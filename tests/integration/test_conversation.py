@@ -303,6 +303,17 @@ def test_a_reminder_comes_once_with_the_draft(belt: Belt) -> None:
     assert belt.state(1) is State.REPLY_SENT
 
 
+def test_more_follows_on_a_reminder_that_does_not_show_the_whole_draft(belt: Belt) -> None:
+    belt.generator.texts.append("All work and no play makes a very long letter indeed. " * 200)
+    belt.offered()
+    while belt.workflow(1).hidden_chars:
+        belt.answer("more")
+    belt.sql("UPDATE workflow_state SET remind_at = now()")
+    belt.check_timeouts()
+    assert 'text "more #1"' in belt.gateway.texts[-1]
+    assert "continued" in belt.answer("more #1")[0]
+
+
 def test_several_reminders_due_at_once_are_one_text(belt: Belt) -> None:
     belt.offered()
     belt.offered()

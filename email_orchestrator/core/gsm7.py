@@ -63,6 +63,16 @@ def to_gsm7(text: str) -> str:
     return _FOREIGN.sub(lambda found: _counterpart(found[0]), unicodedata.normalize("NFC", text))
 
 
+def reads_in_gsm7(text: str) -> bool:
+    """Say whether `to_gsm7` has something to read for every character of a text."""
+    return not any(map(_is_lost, set(_FOREIGN.findall(unicodedata.normalize("NFC", text)))))
+
+
+def _is_lost(char: str) -> bool:
+    asks = "?" in unicodedata.normalize("NFKD", char) or char in _TABLE  # it is a question mark, of another script too
+    return "?" in _counterpart(char) and not asks
+
+
 @lru_cache(maxsize=4096)
 def _counterpart(char: str) -> str:
     """Return what stands for one character, in the default alphabet."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from .gsm7 import to_gsm7
+from .gsm7 import reads_in_gsm7, to_gsm7
 from .models import Composed, TextStyle
 from .quoting import (
     Readable,
@@ -27,6 +28,7 @@ __all__ = ["COMMANDS", "Offer", "compose_more", "compose_offer", "compose_text",
 
 COMMANDS = "1=Send 2=Edit 3=Ignore"
 _CLOSING = f'"\n{COMMANDS}'
+_OUR_SIGN = re.compile("^(?:✅|✏️|⌛|⏰) ")  # their names would be longer than what they say
 _CONDENSED_SEGMENTS = 3
 _PREVIEW_UNITS = 300
 _LONGEST_PART = 1600  # characters the SMS Gateway takes; eight segments hold fewer, so only the segments are counted
@@ -56,6 +58,7 @@ def compose_offer(offer: Offer, style: TextStyle) -> Composed:
     Returns its parts in order, each of at most eight segments, and how many characters of the draft they do not show: 0
     unless the draft is too long for `style.max_parts`. Only a text that shows the whole draft invites `1`.
     """
+    style = _style_for(offer.draft, style)
     draft = make_readable(offer.draft)
     if style.format != "multipart":
         for head in _condensed_heads(offer, style):
@@ -74,6 +77,7 @@ def compose_more(workflow_id: int, draft: str, hidden: int, style: TextStyle) ->
 
     Returns its parts and how many characters are still not shown; with none left, it ends with the command line.
     """
+    style = _style_for(draft, style)
     shown = make_readable(draft)
     start = bisect_right(shown.stored, max(len(draft) - hidden, 0))
     return _lay_out(workflow_id, [], f'#{workflow_id} Draft (continued): "', shown, start, style)
@@ -84,7 +88,9 @@ def compose_text(text: str, style: TextStyle) -> tuple[str, ...]:
 
     Returns no part for a text in which there is nothing to read.
     """
-    words = _in_charset(make_readable(text).text.strip(), style)
+    words = make_readable(text).text.strip()
+    if style.charset == "gsm7":
+        words = to_gsm7(_OUR_SIGN.sub("", words))
     if fits(words):
         return (words,) if words else ()
     for digits in (1, 2, 3):
@@ -107,6 +113,11 @@ def _cut(words: str, digits: int) -> list[str]:
         pieces.append(piece(at, end))
         at = end
     return pieces
+
+
+def _style_for(draft: str, style: TextStyle) -> TextStyle:
+    """Return the style, in Unicode where GSM-7 would show the owner a draft that nobody can read."""
+    return style if style.charset != "gsm7" or reads_in_gsm7(draft) else replace(style, charset="unicode")
 
 
 def _number(workflow_id: int, style: TextStyle) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from email_orchestrator.core.gsm7 import BASIC, EXTENSION, is_gsm7, to_gsm7
+from email_orchestrator.core.gsm7 import BASIC, EXTENSION, is_gsm7, reads_in_gsm7, to_gsm7
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,16 @@ from email_orchestrator.core.gsm7 import BASIC, EXTENSION, is_gsm7, to_gsm7
 )
 def test_a_text_stays_readable(text: str, written: str) -> None:
     assert to_gsm7(text) == written
+
+
+@pytest.mark.parametrize("text", ["Why? ¿Por qué? Why？ ⁇ مرحبا؟", "Great 👍🏽", "Привет", "こんにちは 한글", ""])
+def test_whoever_asks_or_writes_another_alphabet_can_be_read(text: str) -> None:
+    assert reads_in_gsm7(text)
+
+
+@pytest.mark.parametrize("text", ["你好", "Hello 你", "สวัสดี"])
+def test_what_has_no_counterpart_cannot_be_read(text: str) -> None:
+    assert not reads_in_gsm7(text)
 
 
 def test_what_the_alphabet_has_stays_as_it_is() -> None:

@@ -6,10 +6,11 @@ import re
 import unicodedata
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from email_orchestrator.core.gsm7 import is_gsm7
+from email_orchestrator.core.gsm7 import is_gsm7, reads_in_gsm7
 from email_orchestrator.core.models import Composed, TextStyle
 from email_orchestrator.core.notification import COMMANDS, Offer, compose_more, compose_offer, compose_text
 from email_orchestrator.core.quoting import make_readable
@@ -185,6 +186,26 @@ def test_one_missing_character_is_in_the_singular() -> None:
     assert rest.parts[0].endswith('\n1 more character: text "more #7"\n2=Edit 3=Ignore')
 
 
+def test_a_draft_that_gsm_cannot_show_is_shown_in_unicode() -> None:
+    draft = "我不同意。请把钱退回来。"
+    [text] = compose_offer(replace(SHORT, draft=draft), GSM7).parts
+    assert draft in text
+    [rest] = compose_more(7, f"Dear Li, {draft}", len(draft), GSM7).parts
+    assert draft in rest
+
+
+def test_an_email_that_gsm_cannot_show_has_its_draft_in_gsm_all_the_same() -> None:
+    [text] = compose_offer(replace(SHORT, subject="我不同意。"), GSM7).parts
+    assert is_gsm7(text)
+
+
+@pytest.mark.parametrize("sign", ["✅", "✏️", "⌛", "⏰"])
+def test_no_sign_of_ours_is_spelled_out(sign: str) -> None:
+    assert compose_text(f"{sign} Sent to john@example.com ✅", GSM7) == (
+        "Sent to john@example.com (white heavy check mark)",
+    )
+
+
 def test_a_part_ends_after_a_whole_word() -> None:
     for part in compose_offer(replace(SHORT, draft=LONG), AUTO).parts[2:-1]:
         assert part.split()[-1] in LONG.split()
@@ -302,14 +323,14 @@ offers = st.builds(
 )
 
 
-def check_parts(parts: tuple[str, ...], style: TextStyle) -> None:
+def check_parts(parts: tuple[str, ...], style: TextStyle, draft: str = "") -> None:
     for part in parts:
         assert part
         assert measure(part).segments <= 8
         assert fits(part)
         assert len(part) <= 1600
         assert part.encode("utf-8")
-        assert style.charset == "unicode" or is_gsm7(part)
+        assert style.charset == "unicode" or is_gsm7(part) or not reads_in_gsm7(draft)
 
 
 def folded(line: str) -> str:
@@ -322,7 +343,7 @@ def test_whatever_an_email_holds_every_part_can_be_sent_and_nothing_passes_for_o
     offer: Offer, style: TextStyle
 ) -> None:
     composed = compose_offer(offer, style)
-    check_parts(composed.parts, style)
+    check_parts(composed.parts, style, offer.draft)
     assert len(composed.parts) <= max(style.max_parts, 1)
     numbered = len(composed.parts) > 1
     lines: list[str] = []
@@ -350,9 +371,9 @@ def test_what_was_shown_and_what_was_not_make_up_the_draft(draft: str, style: Te
         assert less.hidden < composed.hidden
         composed = less
         seen.append(composed)
-        check_parts(composed.parts, style)
+        check_parts(composed.parts, style, draft)
         assert len(composed.parts) <= max(style.max_parts, 1)
-    if style.charset == "unicode":
+    if style.charset == "unicode" or not reads_in_gsm7(draft):
         shown = shown_draft(seen[0]) + "".join(shown_draft(rest, '(continued): "') for rest in seen[1:])
         assert shown == squeezed(make_readable(draft).text)
         first = make_readable(draft)

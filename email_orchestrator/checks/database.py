@@ -86,13 +86,17 @@ def _contents(tx: Transaction, settings: Settings) -> Iterator[Finding]:
     pulse = figures.pulse(tx, settings.poll_lookback_hours, settings.timezone)
     yield _older_emails(pulse, settings)
     if pulse.texting_blocked_since:
-        says = f"the owner texted STOP or the like on {pulse.texting_blocked_since:%Y-%m-%d %H:%M} UTC"
+        says = f"the owner texted STOP or the like on {_moment(pulse.texting_blocked_since, settings)}"
         mend = "If texts do not arrive any more, text START to the gateway's number."
         yield Finding("Texting", Grade.WARNING, says, mend)
     if pulse.replies_paused:
         until = pulse.replies_paused_until
-        says = f"paused ({pulse.replies_paused}) until " + (f"{until:%Y-%m-%d %H:%M} UTC" if until else "somebody acts")
+        says = f"paused ({pulse.replies_paused}) until {_moment(until, settings) if until else 'somebody acts'}"
         yield Finding("Replies", Grade.WARNING, says, 'Text "retry", or restart the service, once it is mended.')
+
+
+def _moment(at: datetime, settings: Settings) -> str:
+    return f"{at.astimezone(settings.timezone):%Y-%m-%d %H:%M %Z}"
 
 
 def _lack(rights: Sequence[str]) -> Finding:

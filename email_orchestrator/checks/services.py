@@ -16,6 +16,8 @@ from .finding import Finding, Grade, trouble
 CONNECT_TIMEOUT = 5.0
 CERTIFICATE_MARGIN = timedelta(days=14)
 GATEWAY_CLOCK_TOLERANCE = timedelta(minutes=1)
+# What only one of the services says of itself.
+SIGNS = {"pending_emails": "Email Monitor", "gateway_connected": "SMS Gateway"}
 TEST_TEXT = "Email Orchestrator: a test. You need not answer."
 
 
@@ -161,6 +163,9 @@ def _stranger(name: str, health: Mapping[str, object], setting: str) -> Finding:
     if "service" in health:
         says = f"what answers there calls itself {str(health['service'])[:40]!r}"
         return Finding(name, Grade.WRONG, says, mend)
+    for sign, other in SIGNS.items():
+        if sign in health:
+            return Finding(name, Grade.WRONG, f"what answers there speaks as the {other} does", mend)
     return Finding(name, Grade.WARNING, f"what answers there does not speak as the {name} does", mend)
 
 

@@ -34,7 +34,8 @@ def _daemon(settings: Settings) -> Finding:
     try:
         health = JsonService(name, url, TIMEOUT).call("GET", "/health")
     except ServiceError as error:
-        return Finding(name, Grade.FAILED, f"at {url}: {error.message}", "Look at its log and its /health.")
+        mend = "Look at its log and its /health; if that is none of ours, choose another PORT."
+        return Finding(name, Grade.AWAY, f"at {url}: {error.message}", mend)
     if health.get("service") != "orchestrator":
         says = f"something else listens at {url}"
         return Finding(name, Grade.WRONG, says, "Choose another PORT, or end what uses it.")

@@ -64,7 +64,11 @@ def check_webhook(front: Front, environ: Mapping[str, Any], body: bytes) -> None
             challenge = {"WWW-Authenticate": 'HMAC-SHA256 headers="X-Timestamp X-Signature"'}
             raise refused(401, "X-Timestamp and X-Signature do not match the body and the time.", challenge)
     else:
-        raise refused(403, "Set SMS_WEBHOOK_SIGNING_KEY, or name this address in SMS_WEBHOOK_ALLOW_FROM.")
+        source = source_of(environ)
+        # From this machine it was let in but for the public name it asked for: a proxy sent it, and no address helps.
+        through_proxy = source is not None and source.is_loopback
+        instead = "" if through_proxy else ", or name this address in SMS_WEBHOOK_ALLOW_FROM"
+        raise refused(403, f"Set SMS_WEBHOOK_SIGNING_KEY{instead}.")
 
 
 def _counts_by_address(front: Front, environ: Mapping[str, Any]) -> bool:

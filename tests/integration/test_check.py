@@ -186,7 +186,7 @@ TROUBLES: list[tuple[str, Callable[[House], None], str, Grade, str]] = [
     ("a wrong password", choose(EMAIL_PASSWORD="wrong-one"), "SMTP", Grade.WRONG, "535"),
     ("too many logins", lambda h: h.mail.refuse("auth", "454 4.7.0 Too many"), "SMTP", Grade.AWAY, "454"),
     ("the daemon is down", stop("daemon"), "Daemon", Grade.WARNING, "does not run"),
-    ("the daemon is unwell", answer(503, service="orchestrator"), "Daemon", Grade.FAILED, "503"),
+    ("the daemon is unwell", answer(503, service="orchestrator"), "Daemon", Grade.AWAY, "503"),
     ("the daemon limps", answer(service="orchestrator", problems=["Oh."]), "Daemon", Grade.WARNING, "Oh."),
     ("a stranger on our port", answer(service="email-monitor"), "Daemon", Grade.WRONG, "something else"),
     ("any port", choose(PORT="0"), "Daemon", Grade.WARNING, "PORT=0"),
@@ -207,7 +207,7 @@ TROUBLES: list[tuple[str, Callable[[House], None], str, Grade, str]] = [
     (
         "the gateway's address for the monitor",
         lambda house: choose(EMAIL_MONITOR_URL=house.gateway.url)(house),
-        *("Email Monitor", Grade.WARNING, "EMAIL_MONITOR_URL"),
+        *("Email Monitor", Grade.WRONG, "speaks as the SMS Gateway does"),
     ),
     ("no time zone", choose(TIMEZONE="UTC", QUIET_HOURS="22:00-07:00"), "Time zone", Grade.WARNING, "22:00-07:00"),
     ("a made-up number", choose(YOUR_PHONE_NUMBER="+15551234567"), "Phone number", Grade.WARNING, "no network"),
@@ -243,6 +243,15 @@ def test_one_thing_amiss_is_the_one_thing_found(
     assert words in f"{found.says} {found.mend}"
     # What is amiss comes with what to do about it.
     assert found.mend or "`" in found.says or "install" in found.says
+
+
+def test_moments_are_told_by_the_owners_clock(house: House) -> None:
+    at = "2026-01-02T03:04Z"
+    house.sql(f"""INSERT INTO service_state VALUES ('texting_blocked', '{{"word": "STOP", "at": "{at}"}}')""")
+    house.sql(f"""INSERT INTO service_state VALUES ('mail_pause', '{{"until": "2999{at[4:]}", "trouble": "any"}}')""")
+    house.settings["TIMEZONE"] = "Asia/Kolkata"
+    assert "on 2026-01-02 08:34 IST" in house.find("Texting").says
+    assert "until 2999-01-02 08:34 IST" in house.find("Replies").says
 
 
 AWAY = {"SMS_GATEWAY_URL": "http://192.0.2.1"}

@@ -75,7 +75,7 @@ def ignore(ctx: click.Context, names: tuple[str, ...]) -> None:
 @one
 @click.pass_obj
 def retry(env_file: Path | None, name: str) -> None:
-    """Let a failed workflow go on at the step that failed."""
+    """Let a failed workflow go on at the step that failed, or offer again a draft that timed out."""
     from ..workflow import actions
 
     with common.desk_of(env_file) as (_, desk):
@@ -137,6 +137,9 @@ def _send_now(desk: Desk, clients: Clients, name: str) -> str:
                     break
     except KeyboardInterrupt:
         raise ServiceError("Mail", _left_open(workflow.id), Kind.TRANSIENT) from None
+    # While all mail rests it was not tried: what ends the rest shall find it due.
+    with desk.database.transaction() as tx:
+        tx.defer("let_go", id=workflow.id)
     return _outcome(desk, workflow.id)
 
 
@@ -209,7 +212,7 @@ def _each(
 
     `doing` is what a terminal shows meanwhile. Those whose turn has not come when `stop` is asked for stay as they are.
     """
-    from .main import exit_code, sentences
+    from .main import complain, exit_code
 
     code = 0
     for number, name in enumerate(names, 1):
@@ -222,8 +225,7 @@ def _each(
                 said = act(name)
             click.echo(said)
         except OrchestratorError as error:
-            for sentence in sentences(error):
-                click.echo(f"Error: {sentence}", err=True)
+            complain(ctx, error)
             code = code or exit_code(error)
     ctx.exit(code)
 

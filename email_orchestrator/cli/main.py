@@ -70,6 +70,14 @@ def sentences(error: Exception) -> list[str]:
     return [clean_line(line) for line in lines]
 
 
+def complain(ctx: click.Context, error: Exception) -> None:
+    """Print what went wrong, and before it where, if that was asked for."""
+    if ctx.find_root().params.get("verbose"):
+        traceback.print_exception(error)
+    for sentence in sentences(error):
+        click.echo(f"Error: {sentence}", err=True)
+
+
 class Mistake(click.UsageError):
     """A command that was written wrongly, told in one line."""
 
@@ -107,10 +115,7 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it was
-            if ctx.params.get("verbose"):
-                traceback.print_exc()
-            for sentence in sentences(error):
-                click.echo(f"Error: {sentence}", err=True)
+            complain(ctx, error)
             ctx.exit(exit_code(error))
 
 

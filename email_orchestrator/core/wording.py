@@ -1,11 +1,10 @@
-"""The sentences the owner reads, apart from the texts that offer a draft."""
+"""The sentences that answer the owner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from ..errors import Trouble
 from .commands import Verb
 from .hours import show_time
 from .models import Workflow
@@ -37,6 +36,20 @@ def sending_soon(workflow: Workflow, delay: int) -> str:
     return f'Sending to {display_address(workflow.sender)} in {delay} s (#{workflow.id}). Text "undo" to stop it.'
 
 
+def waits_for_mail(workflow: Workflow, until: datetime | None, policy: Policy) -> str:
+    """Say that an approved reply waits, as all mail does, until a moment or until somebody acts (None)."""
+    if until is None:
+        rest = 'the mail account does not let us in. Mend it, then text "retry".'
+    else:
+        rest = f"no mail goes out for now. It does by itself from {show_time(until, policy)}."
+    return f"#{workflow.id} is approved, but {rest} {how_to_stop(workflow)}"
+
+
+def how_to_stop(workflow: Workflow) -> str:
+    """Say how to take back an approval."""
+    return f'Text "undo #{workflow.id}" to stop it.'
+
+
 def rewriting(workflow: Workflow) -> str:
     """Confirm an edit."""
     return f"✏️ Rewriting #{workflow.id}. The new draft follows."
@@ -44,7 +57,7 @@ def rewriting(workflow: Workflow) -> str:
 
 def ignored(workflow: Workflow) -> str:
     """Confirm that an email is left, or a reply of unknown fate given up."""
-    return f"Closed: {about(workflow)}. {_fate(workflow)}" if workflow.doubt else f"Left unanswered: {about(workflow)}"
+    return f"Closed: {about(workflow)}. {fate(workflow)}" if workflow.doubt else f"Left unanswered: {about(workflow)}"
 
 
 def undone(workflow: Workflow) -> str:
@@ -161,10 +174,10 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
             return f"{number} was already sent to {display_address(workflow.sender)} on {show_time(sent_at, policy)}."
         case State.USER_IGNORED:
             why = f" ({workflow.error})" if workflow.error and not workflow.doubt else ""
-            return f"{number} was closed on {when}{why}. {_fate(workflow)}"
+            return f"{number} was closed on {when}{why}. {fate(workflow)}"
         case State.TIMEOUT:
             back = "" if workflow.texts_cleared_at else f' Text "again {number}" to have it back.'
-            return f"{number} timed out on {when}. {_fate(workflow)}{back}"
+            return f"{number} timed out on {when}. {fate(workflow)}{back}"
         case State.FAILED if workflow.doubt:
             return (
                 f"Whether the reply to {number} went out on {when} is not known. Look into Sent Mail, then text "
@@ -178,7 +191,8 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
             words = f"1 {number} sends it, 2 {number} ... rewrites it, 3 {number} leaves it"
             return f"{about(workflow)} waits for you: {words}."
         case State.SMS_SENDING | State.SMS_SENT:
-            return f"The draft of {number} is being texted to you."
+            held = ", in quiet hours when they are over" if policy.quiet_hours else ""
+            return f"The draft of {number} is being texted to you{held}."
         case _:
             return f"The draft of {number} is still being written; you get it as a text."
 
@@ -188,67 +202,6 @@ def texts_cleared(workflow: Workflow) -> str:
     return f"#{workflow.id} ended too long ago: its texts were cleared, and it cannot be taken up again."
 
 
-def failed(workflow: Workflow, reason: str) -> str:
-    """Tell the owner that a workflow failed, and what to text."""
-    stage = "send reply to" if workflow.state is State.USER_APPROVED else "prepare a reply to"
-    whom = f"{display_address(workflow.sender)} (#{workflow.id})"
-    return f'⚠️ Failed to {stage} {whom}: {reason}. Text "retry #{workflow.id}".'
-
-
-def outcome_unknown(workflow: Workflow) -> str:
-    """Ask the owner about a reply that may or may not be out."""
-    return (
-        f"⚠️ I cannot tell whether the reply to {display_address(workflow.sender)} (#{workflow.id}) went out: the "
-        "connection broke at the last moment. Look into Sent Mail, then text "
-        f'"retry #{workflow.id}" to send it again or "3 #{workflow.id}" to close it.'
-    )
-
-
-def changed_since(workflow: Workflow) -> str:
-    """Tell the owner that what would be sent is not what was approved."""
-    number = f"#{workflow.id}"
-    if workflow.doubt:
-        return (
-            f"⚠️ {number} is no longer what you approved. It may be out already, as it was then: look into Sent Mail. "
-            f"It comes again as it would go out now, and only 1 {number} sends that."
-        )
-    return f"⚠️ {number} was not sent: it is no longer what you approved. It comes again as it would go out now."
-
-
-def not_texted(workflow: Workflow, reason: str) -> str:
-    """Tell the owner, by email, that a draft could not be texted once more."""
-    return f'⚠️ {about(workflow)} could not be texted again: {reason}. Text "again #{workflow.id}" to try once more.'
-
-
-def closed_elsewhere(workflow: Workflow) -> str:
-    """Tell the owner, who waits for a draft, that none comes any more."""
-    return f"{about(workflow)} is closed: the email was dealt with elsewhere. {_fate(workflow)}"
-
-
-def timed_out(workflow: Workflow) -> str:
-    """Tell the owner that a draft has waited long enough."""
-    number = f"#{workflow.id}"
-    return f"⌛ {about(workflow)} had no answer from you and is closed. {_fate(workflow)} 1 {number} brings it back."
-
-
-def _fate(workflow: Workflow) -> str:
+def fate(workflow: Workflow) -> str:
+    """Say what is known of a reply to a workflow that is closed."""
     return "Whether a reply went out before is not known." if workflow.doubt else "Nothing was sent."
-
-
-def reminder(workflows: Sequence[Workflow]) -> str:
-    """Remind of several drafts at once."""
-    return "⏰ " + waiting_list(workflows)
-
-
-def mail_paused(trouble: Trouble, message: str, until: datetime | None, policy: Policy) -> str:
-    """Tell the owner that no reply goes out for now."""
-    if until is None:
-        return f'⚠️ The mail account does not let us in: {message}. Approved replies wait. Mend it, then text "retry".'
-    what = "reached its daily limit" if trouble is Trouble.DAILY_LIMIT else "asks us to wait"
-    return f"⚠️ The mail account {what}. Approved replies wait and go out by themselves from {show_time(until, policy)}."
-
-
-def looks_like_a_loop(sender: str, count: int) -> str:
-    """Tell the owner that a sender gets no further drafts for now."""
-    who = display_address(sender)
-    return f"⚠️ {who} got {count} replies in 3 hours. It may be a machine: further emails from it are left."

@@ -32,7 +32,11 @@ def recall(tx: Transaction, key: str) -> dict[str, Any] | None:
 
 def mail_is_paused(tx: Transaction) -> bool:
     """Say whether all mail rests for now."""
-    pause = recall(tx, MAIL_PAUSE)
+    return in_force(tx, recall(tx, MAIL_PAUSE))
+
+
+def in_force(tx: Transaction, pause: dict[str, Any] | None) -> bool:
+    """Say whether a pause of all mail lasts still."""
     return pause is not None and datetime.fromisoformat(pause["until"]) > tx.now
 
 

@@ -150,6 +150,12 @@ UPDATE workflow_state w
        send_started_at = CASE WHEN %(in_doubt)s THEN w.send_started_at END
  WHERE w.id = %(id)s AND w.claimed_by = %(claim)s
 
+-- name: let_go
+-- Have an approved reply that a process kept for itself be due for everybody, if no attempt was made.
+UPDATE workflow_state SET next_attempt_at = NULL
+ WHERE id = %(id)s AND current_state = 'user_approved' AND claimed_by IS NULL AND send_started_at IS NULL
+   AND retry_count = 0
+
 -- name: release_claims
 -- Give back everything that a process holds; what was in doubt stays in doubt.
 WITH texts AS (
@@ -283,12 +289,12 @@ SELECT w.id FROM workflow_state w
 UPDATE workflow_state SET user_responded_at = greatest(user_responded_at, %(at)s)
  WHERE current_state IN ('awaiting_user', 'sms_sending') AND (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))
 
--- name: rest_shown
--- Whether the rest of a draft was shown to the owner in a later second than this.
-SELECT 1 AS shown FROM sms_outbox
- WHERE workflow_id = %(id)s AND revision = %(revision)s AND kind = 'more'
-   AND sent_at >= date_trunc('second', %(since)s::timestamptz) + interval '1 s'
- LIMIT 1
+-- name: before_approval
+-- Whether the rest of a draft was shown to the owner in a later second than this, and the pause of all mail, if any.
+SELECT EXISTS (SELECT FROM sms_outbox
+                WHERE workflow_id = %(id)s AND revision = %(revision)s AND kind = 'more'
+                  AND sent_at >= date_trunc('second', %(since)s::timestamptz) + interval '1 s') AS rest_shown,
+       (SELECT value FROM service_state WHERE key = 'mail_pause') AS pause
 
 -- name: approved
 -- Approved replies that have not been handed to SMTP.

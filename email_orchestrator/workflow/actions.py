@@ -15,11 +15,12 @@ from ..core.models import Workflow
 from ..core.reply_headers import new_message_id
 from ..core.states import Actor, State, may_follow
 from ..errors import NotFound, WrongState
-from ..store import emails, memory, texts, workflows
+from ..store import emails, texts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
-from .desk import Desk, Room, advance, offer, offer_note, refusal, texting_room
+from .desk import Desk, advance, may_be_taken_back, offer, offer_note, refusal, texting_room
 from .letters import write_letter
+from .pausing import resume_mail
 
 # Where a failed workflow goes on: at the step that failed, never before it.
 RETRY_FROM = {
@@ -133,7 +134,7 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
 
     Its clocks start anew; those of a draft that was approved before it was texted once more start with that text.
     """
-    if workflow.send_started_at is not None or workflows.may_have_gone_out(tx, workflow.id):
+    if not may_be_taken_back(tx, workflow):
         raise refusal(tx, desk, workflow)
     was_on_its_way = workflow.timeout_at is None
     _move(
@@ -157,8 +158,11 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
 
 
 def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
-    """Let a failed workflow go on at the step that failed, counted anew; end the rest of an approved reply."""
+    """Let a failed workflow go on where it failed; end the rest of an approved reply, offer again what timed out."""
     if workflow.state is State.USER_APPROVED and resume_mail(tx, desk):
+        return
+    if workflow.state is State.TIMEOUT:
+        offer_again(tx, desk, workflow, actor, said_at=said_at)
         return
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
@@ -217,14 +221,6 @@ def show_more(tx: Transaction, desk: Desk, workflow: Workflow, *, urgent: bool) 
     rest = notification.compose_more(workflow.id, workflow.draft_text or "", workflow.hidden_chars, desk.policy.style)
     texts.queue(tx, Sort.MORE, rest, urgent=urgent, workflow_id=workflow.id, revision=workflow.revision)
     tx.after_commit(lambda: desk.wake(texting_room(urgent)))
-
-
-def resume_mail(tx: Transaction, desk: Desk) -> bool:
-    """End a pause of all replies; False when there was none in force."""
-    paused = memory.mail_is_paused(tx)
-    memory.forget(tx, memory.MAIL_PAUSE)
-    tx.after_commit(lambda: desk.wake(Room.REPLYING))
-    return paused
 
 
 def _offer_current(tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None) -> None:

@@ -12,7 +12,8 @@ from ..store import workflows
 from ..store.texts import Received, Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
-from .desk import Desk, refusal, tell
+from .desk import Desk, mail_rests, refusal, tell
+from .pausing import resume_mail
 
 # Commands that need a draft the owner has; the others find their workflow in other ways.
 ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
@@ -125,14 +126,17 @@ class Conversation:
     def _approve(self, workflow: Workflow) -> None:
         if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
             raise WrongState(wording.not_shown_yet(workflow))
-        if self.tx.row("rest_shown", id=workflow.id, revision=workflow.revision, since=self.said_at):
+        [found] = self.tx.rows("before_approval", id=workflow.id, revision=workflow.revision, since=self.said_at)
+        if found["rest_shown"]:
             raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
         delay = self.desk.policy.send_delay
         # An approval that is lost is acted on again, its text being in the inbox still; nothing is sent before a commit
         # that waits for the disk.
         self.tx.commit_asynchronously()
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
-        if delay:
+        if rest := mail_rests(self.tx, self.desk, workflow, found["pause"]):
+            self.say(rest)
+        elif delay:
             self._confirm(wording.sending_soon(workflow, delay))
 
     def _edit(self, workflow: Workflow, command: Command) -> None:
@@ -168,7 +172,7 @@ class Conversation:
         return "undo"
 
     def _retry(self, command: Command) -> str:
-        if command.workflow_id is None and actions.resume_mail(self.tx, self.desk):
+        if command.workflow_id is None and resume_mail(self.tx, self.desk):
             self.say(wording.MAIL_RESUMED)
             return "retry: mail resumed"
         failed = workflows.select(self.tx, "failed")

@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from .. import clock
-from ..core import notification, wording
+from ..core import notices, notification, wording
 from ..core.hours import is_answer, is_quiet
 from ..core.models import Composed, Workflow
 from ..core.policy import Policy
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import DatabaseUnavailable, WrongState
-from ..store import texts, workflows
+from ..store import memory, texts, workflows
 from ..store.connection import Database
 from ..store.transaction import Transaction
 
@@ -197,11 +197,28 @@ def give_up(
     )
     if moved:
         urgent = is_answer(tx.now, workflow.responded_at)
-        tell(tx, desk, texts.Sort.NOTICE, wording.failed(workflow, reason), urgent=urgent, channel=channel)
+        tell(tx, desk, texts.Sort.NOTICE, notices.failed(workflow, reason), urgent=urgent, channel=channel)
     return moved
 
 
 def refusal(tx: Transaction, desk: Desk, workflow: Workflow) -> WrongState:
     """Make the error that says what happened to a workflow, from its row as it is now."""
-    current = workflows.get(tx, workflow.id)
-    return WrongState(wording.what_happened(current or workflow, desk.policy))
+    current = workflows.get(tx, workflow.id) or workflow
+    happened = wording.what_happened(current, desk.policy)
+    if current.state is State.USER_APPROVED and may_be_taken_back(tx, current):
+        rest = mail_rests(tx, desk, current, memory.recall(tx, memory.MAIL_PAUSE))
+        happened = rest or f"{happened} {wording.how_to_stop(current)}"
+    return WrongState(happened)
+
+
+def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:
+    """Say whether the reply of an approved workflow was not handed to SMTP, now or ever."""
+    return workflow.send_started_at is None and not workflows.may_have_gone_out(tx, workflow.id)
+
+
+def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: dict[str, Any] | None) -> str | None:
+    """Say of an approved reply that it waits because of a pause of all mail; None when that is over."""
+    if pause is None or not memory.in_force(tx, pause):
+        return None
+    until = None if memory.waits_for_a_person(pause) else datetime.fromisoformat(pause["until"])
+    return wording.waits_for_mail(workflow, until, desk.policy)

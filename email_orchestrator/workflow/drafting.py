@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from ..core import wording
+from ..core import notices
 from ..core.edit_context import edit_context
 from ..core.hours import is_answer
 from ..core.models import GeneratedDraft
@@ -161,4 +161,4 @@ def _close(desk: Desk, claimed: Claimed) -> None:
         )
         if closed and workflow.revision:
             urgent = is_answer(tx.now, workflow.responded_at)
-            tell(tx, desk, Sort.NOTICE, wording.closed_elsewhere(workflow), urgent=urgent)
+            tell(tx, desk, Sort.NOTICE, notices.closed_elsewhere(workflow), urgent=urgent)

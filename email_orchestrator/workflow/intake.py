@@ -6,7 +6,7 @@ import logging
 import math
 from datetime import datetime, timedelta
 
-from ..core import wording
+from ..core import notices
 from ..core.clean import clean_line
 from ..core.lookback import window_start
 from ..core.models import Email
@@ -139,7 +139,7 @@ def _why_left(tx: Transaction, desk: Desk, email: Email, address: str, replies: 
     told = memory.recall(tx, key)
     if told is None or tx.now - datetime.fromisoformat(told["at"]) > LOOP_SPAN:
         memory.remember(tx, key, {"at": tx.now})
-        tell(tx, desk, Sort.NOTICE, wording.looks_like_a_loop(address, replies))
+        tell(tx, desk, Sort.NOTICE, notices.looks_like_a_loop(address, replies))
     return f"{replies} replies to this sender in 3 hours look like a loop"
 
 
@@ -172,4 +172,4 @@ def _note(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> None:
     if taken.state is State.FAILED:
         workflow = workflows.get(tx, taken.id)
         if workflow is not None:
-            tell(tx, desk, Sort.NOTICE, wording.failed(workflow, taking.reason or ""))
+            tell(tx, desk, Sort.NOTICE, notices.failed(workflow, taking.reason or ""))

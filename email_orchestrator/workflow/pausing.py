@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from functools import partial
 
-from ..core import wording
+from ..core import notices
 from ..core.retry import pause_length
 from ..errors import AccountError
 from ..store import memory
@@ -34,5 +34,13 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
         tx.after_commit(partial(desk.wake, room))
     log.warning("%s; mail rests until %s", error, until or "the next start or a retry")
     if before.get("trouble") != error.trouble:
-        text = wording.mail_paused(error.trouble, error.message, until, desk.policy)
+        text = notices.mail_paused(error.trouble, error.message, until, desk.policy)
         tell(tx, desk, Sort.NOTICE, text, urgent=urgent)
+
+
+def resume_mail(tx: Transaction, desk: Desk) -> bool:
+    """End a pause of all replies; False when there was none in force."""
+    paused = memory.mail_is_paused(tx)
+    memory.forget(tx, memory.MAIL_PAUSE)
+    tx.after_commit(lambda: desk.wake(Room.REPLYING))
+    return paused

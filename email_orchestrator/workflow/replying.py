@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from ..core import wording
+from ..core import notices, wording
 from ..core.hours import is_answer
 from ..core.models import Email, Workflow
 from ..core.reply import UnsafeReply
@@ -129,7 +129,7 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
         current = workflows.get(tx, claimed.workflow.id)
         if back and current is not None:
             urgent = is_answer(tx.now, current.responded_at)
-            tell(tx, desk, Sort.NOTICE, wording.changed_since(current), urgent=urgent)
+            tell(tx, desk, Sort.NOTICE, notices.changed_since(current), urgent=urgent)
             offer(tx, desk, current, "As it is now")
 
 
@@ -246,4 +246,4 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
             error_message=OUTCOME_UNKNOWN,
         ):
             urgent = is_answer(tx.now, workflow.responded_at)
-            tell(tx, desk, Sort.NOTICE, wording.outcome_unknown(workflow), urgent=urgent)
+            tell(tx, desk, Sort.NOTICE, notices.outcome_unknown(workflow), urgent=urgent)

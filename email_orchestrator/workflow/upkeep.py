@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ..core import wording
+from ..core import notices
 from ..core.states import Actor, State
 from ..store import counting, workflows
 from ..store.texts import Sort
@@ -19,13 +19,13 @@ def check_timeouts(desk: Desk) -> bool:
         over = workflows.select(tx, "overdue_timeouts")
         for workflow in over:
             if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
-                tell(tx, desk, Sort.NOTICE, wording.timed_out(workflow), workflow_id=workflow.id)
+                tell(tx, desk, Sort.NOTICE, notices.timed_out(workflow), workflow_id=workflow.id)
         # In quiet hours reminders gather, to be one text in the morning.
         due = [] if is_quiet_now(tx, desk) else workflows.select(tx, "overdue_reminders")
         if len(due) == 1:
             offer(tx, desk, due[0], "Reminder", sort=Sort.REMINDER)
         elif due:
-            tell(tx, desk, Sort.NOTICE, wording.reminder(due))
+            tell(tx, desk, Sort.NOTICE, notices.reminder(due))
         if due:
             tx.defer("reminded", ids=[workflow.id for workflow in due])
     return bool(over or due)

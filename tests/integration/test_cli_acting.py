@@ -252,6 +252,15 @@ def test_several_are_ignored_and_each_is_told(belt: Belt, shell: Shell) -> None:
     assert belt.email_status("<m1@example.com>") == "ignored"
 
 
+def test_retry_offers_a_draft_again_that_timed_out(belt: Belt, shell: Shell) -> None:
+    belt.offered()
+    assert shell.run("timeout", "1").exit_code == 0
+    assert shell.run("retry", "1").stdout == "#1 is tried again.\n"
+    belt.work()
+    assert "Draft number 1." in belt.gateway.texts[-1]
+    assert belt.state(1) is State.AWAITING_USER
+
+
 def test_retry_goes_on_where_it_failed(belt: Belt, shell: Shell) -> None:
     belt.generator.failures.extend([RuntimeError("broken")])
     belt.email()
@@ -332,7 +341,7 @@ ALLOWED: dict[str, set[State]] = {
     "edit 1 shorter": {State.AWAITING_USER},
     "timeout 1": {State.AWAITING_USER},
     "undo 1": {State.USER_APPROVED},
-    "retry 1": {State.FAILED},
+    "retry 1": {State.FAILED, State.TIMEOUT},
     "ignore 1": set(State) - {State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT},
 }
 

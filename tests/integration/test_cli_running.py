@@ -379,6 +379,15 @@ def test_what_nobody_foresaw_is_one_line_and_with_verbose_a_traceback(belt: Belt
     assert explained.stderr.endswith(result.stderr)
 
 
+@pytest.mark.parametrize("command", ["approve", "ignore", "show"])
+def test_verbose_shows_where_a_foreseen_failure_came_from(shell: Shell, command: str) -> None:
+    result = shell.run(command, "99", **ACCOUNT)
+    explained = shell.run("--verbose", command, "99", **ACCOUNT)
+    assert result.exit_code == explained.exit_code == 3
+    assert "NotFound" in explained.stderr
+    assert explained.stderr.endswith(result.stderr)
+
+
 def test_verbose_tells_what_a_command_does(belt: Belt, shell: Shell) -> None:
     belt.offered()
     assert "workflow 1: awaiting_user -> user_ignored (cli)" in shell.run("--verbose", "ignore", "1").stderr

@@ -351,6 +351,14 @@ def test_a_late_approval_offers_the_draft_again_and_sends_nothing(belt: Belt) ->
     assert belt.workflow(1).timeout_at is not None
 
 
+def test_a_draft_that_waits_for_the_morning_is_not_said_to_come_now(belt: Belt) -> None:
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    belt.email()
+    belt.poll()
+    belt.work()
+    assert belt.answer("1 #1") == ["The draft of #1 is being texted to you, in quiet hours when they are over."]
+
+
 def test_again_texts_a_waiting_draft_once_more(belt: Belt) -> None:
     belt.offered()
     [offer] = belt.answer("again")

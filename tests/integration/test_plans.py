@@ -55,7 +55,7 @@ ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "offered": {},
     "approved": {},
     "waits_no_more": {"written": "2999-01-01"},
-    "rest_shown": {"id": FINISHED, "revision": 1, "since": "2999-01-01"},
+    "before_approval": {"id": FINISHED, "revision": 1, "since": "2999-01-01"},
     "begun_texts": {"within": 3, "quiet": True, "fresh": 900},
     "replies_to_senders": {"senders": ["person-7@example.com"], "since": "2999-01-01"},
     "overtaken": {"ids": [FINISHED]},

@@ -13,7 +13,7 @@ import pytest
 
 from email_orchestrator.cli import main
 from email_orchestrator.cli.main import CONFIGURATION, FAILED, NOT_FOUND, TEMPORARY, WRONG_STATE
-from email_orchestrator.core import wording
+from email_orchestrator.core import notices, wording
 from email_orchestrator.core.commands import Verb
 from email_orchestrator.core.models import Workflow
 from email_orchestrator.core.policy import Policy
@@ -56,20 +56,23 @@ GIVEN: dict[str, Any] = {
 # What confirms that all is well, or is a part of another sentence.
 GOOD_NEWS = {
     *("about", "sent", "sending_soon", "rewriting", "ignored", "undone", "trying_again"),
-    *("what_to_change", "nothing_hidden", "what_happened"),
+    *("what_to_change", "nothing_hidden", "what_happened", "how_to_stop", "fate"),
 }
 
 
 def sentences() -> dict[str, str]:
     """Everything that the owner can be told when something is amiss, by what says it."""
     told = {}
-    for name, function in inspect.getmembers(wording, inspect.isfunction):
-        if function.__module__ == wording.__name__ and name not in GOOD_NEWS and not name.startswith("_"):
+    functions = [*inspect.getmembers(wording, inspect.isfunction), *inspect.getmembers(notices, inspect.isfunction)]
+    for name, function in functions:
+        own = function.__module__ in (wording.__name__, notices.__name__)
+        if own and name not in GOOD_NEWS and not name.startswith("_"):
             given = {one: GIVEN[one] for one in inspect.signature(function).parameters}
             told[name] = function(**(given | ({"verb": Verb.APPROVE} if name == "answered_too_early" else {})))
+    told["waits_for_mail until a person acts"] = wording.waits_for_mail(ONE, None, POLICY)
     for trouble in Trouble:
         until = None if trouble is Trouble.CREDENTIALS else AT
-        told[f"mail_paused {trouble}"] = wording.mail_paused(trouble, REFUSED, until, POLICY)
+        told[f"mail_paused {trouble}"] = notices.mail_paused(trouble, REFUSED, until, POLICY)
     for state in State:
         told[f"what_happened {state}"] = wording.what_happened(replaced(state), POLICY)
     return told
@@ -93,9 +96,9 @@ def test_everything_the_owner_can_be_told_is_explained(name: str, sentence: str)
 
 
 def test_nothing_is_explained_that_nobody_is_told() -> None:
-    told = [*sentences().values(), wording.failed(replaced(State.USER_APPROVED), "SMTP server: no")]
-    told += [wording.failed(ONE, f"{service}: no") for service in ("AI Reply Generator", "SMS Gateway")]
-    told += [wording.failed(replaced(State.USER_APPROVED), reason) for reason in replying_reasons()]
+    told = [*sentences().values(), notices.failed(replaced(State.USER_APPROVED), "SMTP server: no")]
+    told += [notices.failed(ONE, f"{service}: no") for service in ("AI Reply Generator", "SMS Gateway")]
+    told += [notices.failed(replaced(State.USER_APPROVED), reason) for reason in replying_reasons()]
     for pattern in documented():
         assert any(pattern.search(sentence) for sentence in told), pattern.pattern
 

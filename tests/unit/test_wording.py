@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from email_orchestrator.core import wording
+from email_orchestrator.core import notices, wording
 from email_orchestrator.core.models import Workflow
 from email_orchestrator.core.policy import Policy
 from email_orchestrator.core.segments import measure
@@ -55,7 +55,7 @@ def test_a_long_list_says_how_many_it_leaves_out() -> None:
 
 
 def test_the_failure_of_a_sending_is_told_as_one() -> None:
-    text = wording.failed(replace(ONE, state=State.USER_APPROVED), "550 no such user")
+    text = notices.failed(replace(ONE, state=State.USER_APPROVED), "550 no such user")
     assert text == '⚠️ Failed to send reply to john@example.com (#7): 550 no such user. Text "retry #7".'
 
 

@@ -1,0 +1,108 @@
+"""While all mail rests: what the owner approves waits, and the owner is told so, and how to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from shell import ACCOUNT, Shell
+
+from email_orchestrator.core.states import State
+from email_orchestrator.demo.standins import MailStandIn
+from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
+from email_orchestrator.workflow import replying
+
+from .conftest import Belt
+
+SHUT = AccountError("SMTP server", "it answered the AUTH with 535", Trouble.CREDENTIALS)
+FULL = AccountError("SMTP server", "it answered with 550 5.4.5", Trouble.DAILY_LIMIT)
+BUSY = ServiceError("SMTP server", "it answered with 451", Kind.TRANSIENT)
+
+
+@pytest.fixture
+def mail() -> Iterator[MailStandIn]:
+    with MailStandIn(ACCOUNT["EMAIL_ADDRESS"], "another password") as made:
+        yield made
+
+
+def at_rest(belt: Belt, trouble: AccountError) -> None:
+    """Have mail rest because of #1, and a draft of #2 wait."""
+    belt.offered()
+    belt.mailer.failures.append(trouble)
+    belt.answer("1")
+    belt.offered(sender="maria@example.org")
+
+
+@pytest.mark.parametrize("choices", [{}, {"send_delay": 30}, {"confirm": False}], ids=str)
+def test_who_approves_hears_that_it_waits(belt: Belt, choices: dict[str, object]) -> None:
+    at_rest(belt, SHUT)
+    belt.with_policy(**choices)
+    [said] = belt.answer("1 #2")
+    assert said == (
+        '#2 is approved, but the mail account does not let us in. Mend it, then text "retry". '
+        'Text "undo #2" to stop it.'
+    )
+    assert belt.answer("1 #2") == [said]
+    belt.with_policy(send_delay=0)
+    belt.answer("undo #2")
+    assert belt.state(2) is State.AWAITING_USER
+
+
+def test_who_approves_hears_until_when_it_waits(belt: Belt) -> None:
+    belt.with_policy(timezone=ZoneInfo("Asia/Kolkata"))
+    at_rest(belt, FULL)
+    [said] = belt.answer("1 #2")
+    hour = (datetime.now(UTC) + timedelta(hours=6, minutes=30)).strftime("%H:")
+    assert "no mail goes out for now. It does by itself from" in said
+    assert hour in said
+
+
+def test_once_the_rest_is_over_nobody_hears_of_it(belt: Belt) -> None:
+    at_rest(belt, FULL)
+    belt.sql("""UPDATE service_state SET value = value || '{"until": "2020-01-01T00:00+00:00"}'""")
+    assert belt.answer("1 #2") == ["✅ Sent to john@example.com (#1)", "✅ Sent to maria@example.org (#2)"]
+
+
+@pytest.mark.parametrize("words", ["3 #1", "2 #1 shorter", "1 #1"])
+def test_who_has_second_thoughts_hears_how_to_stop_a_reply(belt: Belt, words: str) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    assert belt.answer(words) == ['#1 is approved and on its way out. Text "undo #1" to stop it.']
+
+
+def test_nobody_is_told_to_stop_what_may_be_out(belt: Belt) -> None:
+    belt.sent_mail = None
+    belt.offered()
+    belt.mailer.failures.extend([ServiceError("SMTP server", "no answer", Kind.UNKNOWN), BUSY])
+    belt.answer("1")
+    belt.answer("retry #1")
+    for words in ("3 #1", "undo #1"):
+        assert belt.answer(words) == ["#1 is approved and on its way out."]
+
+
+def test_what_a_shell_approved_meanwhile_leaves_as_soon_as_mail_works(
+    belt: Belt, mail: MailStandIn, tmp_path: Path
+) -> None:
+    belt.offered()
+    server = {"GMAIL_SMTP_SERVER": mail.host, "GMAIL_SMTP_PORT": str(mail.port)}
+    shell = Shell(tmp_path, DATABASE_URL=belt.dsn, **ACCOUNT, **server)
+    assert shell.run("approve", "1").exit_code == 75
+    belt.offered(sender="maria@example.org")
+    assert shell.run("approve", "2").exit_code == 75
+    assert not replying.reply_one(belt.desk, belt.mailer, None)
+    assert shell.run("retry", "2").exit_code == 0
+    belt.work()
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["john@example.com", "maria@example.org"]
+
+
+def test_what_a_shell_could_not_send_keeps_the_time_of_its_next_try(belt: Belt, tmp_path: Path) -> None:
+    belt.offered()
+    shell = Shell(tmp_path, DATABASE_URL=belt.dsn, GMAIL_SMTP_SERVER="127.0.0.1", GMAIL_SMTP_PORT="1", **ACCOUNT)
+    assert shell.run("approve", "1").exit_code == 75
+    workflow = belt.workflow(1)
+    assert workflow.attempts == 1
+    assert workflow.next_attempt_at is not None

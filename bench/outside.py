@@ -54,7 +54,7 @@ class Owner(GatewayStandIn):
         self._due: list[tuple[float, int, str]] = []
         self._new = threading.Condition()
         self._numbers = itertools.count()
-        self.on_text = self._read
+        self.sent.on_add = self._read
         for number in range(4):
             threading.Thread(target=self._answer_texts, name=f"owner-{number}", daemon=True).start()
 

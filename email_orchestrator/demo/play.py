@@ -6,10 +6,9 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from . import inbox, screen, script
@@ -19,7 +18,6 @@ HELP = (
     "You are the phone. Answer the texts: 1 sends, 2 <what to change> rewrites, 3 leaves it.\n"
     "Beside that: `mail` lets another email come in, `quit` ends the demo."
 )
-SHOWN_EVERY = 0.05
 LISTENED_EVERY = 0.2
 SETTLED_AFTER = 20.0
 
@@ -37,7 +35,11 @@ def play(*, auto: bool, mailbox: Path | None) -> int:
         signal.signal(number, signal.default_int_handler)
     screen.say("Starting PostgreSQL, the stand-ins and the daemon ...")
     try:
-        with set_stage(settings) as stage, _showing(stage, quiet=auto and mailbox is not None):
+        with set_stage(settings) as stage:
+            if not (auto and mailbox):
+                # Whoever waits for something sees it before what comes of it.
+                stage.gateway.sent.on_add = screen.show_text
+                stage.mail.mails.on_add = screen.show_mail
             if mailbox is not None:
                 rows = inbox.deliver_mailbox(stage, mailbox)
                 screen.say(f"{len(rows)} emails came in.")
@@ -101,32 +103,5 @@ def _deliver(stage: Stage, number: int) -> int:
 def _let_it_settle(stage: Stage) -> None:
     deadline = time.monotonic() + SETTLED_AFTER
     while time.monotonic() < deadline and script.busy(stage):
-        time.sleep(SHOWN_EVERY)
-    time.sleep(4 * SHOWN_EVERY)
-
-
-@contextmanager
-def _showing(stage: Stage, *, quiet: bool) -> Iterator[None]:
-    """Show every text and every mail as it arrives, unless `quiet`."""
-    over = threading.Event()
-
-    def show() -> None:
-        texts = mails = 0
-        while not over.is_set() or len(stage.gateway.sent) > texts or len(stage.mail.mails) > mails:
-            for text in stage.gateway.sent[texts:]:
-                screen.show_text(text)
-                texts += 1
-            for mail in stage.mail.mails[mails:]:
-                screen.show_mail(mail)
-                mails += 1
-            over.wait(SHOWN_EVERY)
-
-    thread = threading.Thread(target=show, daemon=True)
-    if not quiet:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if not quiet:
-            thread.join(5)
+        time.sleep(LISTENED_EVERY)
+    time.sleep(LISTENED_EVERY)  # what is said of the last step is on its way

@@ -10,7 +10,7 @@ from collections import Counter
 import click
 
 from ..core.states import State
-from ..store import texts, workflows
+from ..store import emails, texts, workflows
 from . import inbox, screen
 from .stage import OWNER_ADDRESS, DemoFailed, Stage
 from .standins import AcceptedMail, SentMessage
@@ -94,21 +94,18 @@ def wait_until_all_are_settled(stage: Stage, count: int) -> None:
 def busy(stage: Stage) -> bool:
     """Say whether the daemon still has something to do."""
     with stage.database.transaction() as tx:
-        waiting = texts.has_begun(tx, within=60, quiet=False)
+        waiting = texts.has_begun(tx, within=60, quiet=False) or emails.new_ids(tx, ids=None, since=None, limit=1)
         found = workflows.select(tx, "workflows", states=None, limit=1000)
-    return waiting or any(workflow.state not in AT_REST for workflow in found)
+    return bool(waiting) or any(workflow.state not in AT_REST for workflow in found)
 
 
 def report_mailbox(stage: Stage) -> int:
     """Say what became of each email of a mailbox; returns 1 when one of them failed, else 0."""
     with stage.database.transaction() as tx:
         found = sorted(workflows.select(tx, "workflows", states=None, limit=1_000_000), key=lambda w: w.id)
-    texts = Counter(text.message.partition("#")[2].split(" ")[0] for text in stage.gateway.sent)
     for workflow in found:
-        what = f"{texts[str(workflow.id)]} text" if workflow.state is State.AWAITING_USER else workflow.error or ""
-        click.echo(
-            f"#{workflow.id:<4} {workflow.state:<14} {workflow.sender[:34]:<34} {workflow.subject[:40]:<40} {what}"
-        )
+        line = f"#{workflow.id:<4} {workflow.state:<14} {workflow.sender[:34]:<34} {workflow.subject[:40]:<40}"
+        click.echo(f"{line} {workflow.error or ''}".rstrip())
     states = Counter(workflow.state for workflow in found)
     screen.say(
         f"{len(found)} emails: {states[State.AWAITING_USER]} texted, {states[State.USER_IGNORED]} skipped, "

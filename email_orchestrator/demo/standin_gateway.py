@@ -43,7 +43,7 @@ class GatewayStandIn(HttpStandIn):
 
     It forwards what the owner texts to the orchestrator at `orchestrator_url`, when there is one. Answers queued with
     `script` come instead of taking the text, those queued with `script_after` once it was taken (a hang or a dropped
-    connection, say). `on_text` is called with every text taken, before it is acknowledged.
+    connection, say).
     """
 
     def __init__(self, orchestrator_url: str | None = None, port: int = 0, owner: str = OWNER) -> None:
@@ -51,7 +51,6 @@ class GatewayStandIn(HttpStandIn):
         self.orchestrator_url = orchestrator_url
         self.owner = owner
         self.sent: Record[SentMessage] = Record()
-        self.on_text: Callable[[SentMessage], object] | None = None
         self._after: deque[Answer] = deque()
         self._history: list[dict[str, object]] = []
         self._history_lock = threading.Lock()
@@ -151,8 +150,6 @@ class GatewayStandIn(HttpStandIn):
         taken = SentMessage(f"msg-{len(self.sent) + 1}-{time.time_ns():x}", to, message, datetime.now(UTC))
         self._remember(taken.id, "outgoing", to, message, "sent", None)
         self.sent.add(taken)
-        if self.on_text:
-            self.on_text(taken)
         if self._after:
             return self._after.popleft()
         return Answer(body={"success": True, "message_id": taken.id, "error": None})

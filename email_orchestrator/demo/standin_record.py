@@ -11,14 +11,16 @@ T = TypeVar("T")
 
 
 class Record(list[T]):
-    """A list that grows by `add` and can be waited on."""
+    """A list that grows by `add` and can be waited on; `on_add` is called with every item first."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.on_add: Callable[[T], object] = lambda _: None
         self._grown = threading.Condition()
 
     def add(self, item: T) -> None:
         """Append an item and wake whoever waits for one."""
+        self.on_add(item)
         with self._grown:
             self.append(item)
             self._grown.notify_all()

@@ -44,15 +44,14 @@ def set_the_scene(house: House) -> None:
 
 def outrun_the_gateway(house: House) -> None:
     """Let an answer of the owner's be there before the gateway has said that it took the draft."""
-    to_the_phone = house.gateway.on_text
-    assert to_the_phone is not None
+    to_the_phone = house.gateway.sent.on_add
 
     def on_text(text: SentMessage) -> None:
         to_the_phone(text)
         if "1=Send" in text.message:
             wait_until(lambda: house.sql(WAITED), 1.0)
 
-    house.gateway.on_text = on_text
+    house.gateway.sent.on_add = on_text
 
 
 def wrong_ends(house: House) -> list[str]:

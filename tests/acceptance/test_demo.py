@@ -23,6 +23,15 @@ def test_the_script_finds_everything_as_it_should_be(shell: Shell) -> None:
     assert "✓ exactly two replies went out" in stdout
     assert stdout.endswith("* Everything was as it should be.\n")
     assert list(shell.folder.iterdir()) == []
+    shown = [stdout.index(words) for words in ("1=Send", "you> 1", "mail accepted", "✓ the reply went", "Sent to john")]
+    assert shown == sorted(shown), "nobody answers what is not on the screen yet"
+
+
+def test_what_is_piped_in_before_the_first_email_is_taken_does_not_end_the_demo_without_a_draft(shell: Shell) -> None:
+    process = shell.process("demo")
+    stdout, _ = process.communicate("list\n", timeout=120)
+    assert process.returncode == 0
+    assert "1=Send" in stdout
 
 
 def test_a_person_plays_the_phone_sees_the_reply_and_ends_it_with_ctrl_c(shell: Shell) -> None:

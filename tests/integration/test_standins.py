@@ -413,7 +413,7 @@ def test_the_history_is_paged_newest_first() -> None:
 
 def test_an_answer_can_come_before_the_text_is_acknowledged(orchestrator: Orchestrator) -> None:
     with GatewayStandIn(orchestrator.url) as gateway:
-        gateway.on_text = lambda _: gateway.text_from_owner("1")
+        gateway.sent.on_add = lambda _: gateway.text_from_owner("1")
         SmsGateway(gateway.url, 5).send(OWNER, "1=Send 2=Edit 3=Ignore")
         assert len(orchestrator.seen) == 1
 

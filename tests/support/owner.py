@@ -34,7 +34,7 @@ class Owner:
         self.busy = False
         self.said: list[str] = []
         self.surprises: list[str] = []
-        gateway.on_text = self._texts.put
+        gateway.sent.on_add = self._texts.put
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 

@@ -7,12 +7,10 @@ import os
 import random
 import secrets
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -103,7 +101,6 @@ def make_clients(settings: Settings, observe: Observer = nobody) -> Clients:
             settings.gmail_smtp_port,
             settings.email_address,
             settings.email_password,
-            context=_tls_for(settings.gmail_smtp_server, settings.gmail_smtp_port in (465, 587)),
             command_timeout=min(SMTP_TIMEOUT, bound / 4),
             answer_timeout=min(SMTP_ANSWER_TIMEOUT, bound / 2),
             observe=observe,
@@ -169,14 +166,6 @@ def make_desk(
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether a host name is this machine's own: only there mail may go without TLS."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _make_monitor(settings: Settings, observe: Observer) -> EmailMonitor | None:
     if settings.email_source == "database":
         return None
@@ -195,11 +184,6 @@ def _make_sent_mail(settings: Settings, observe: Observer) -> SentMail | None:
         settings.gmail_imap_port,
         settings.email_address,
         settings.email_password,
-        context=_tls_for(settings.gmail_imap_server, settings.gmail_imap_port == 993),
         timeout=SMTP_TIMEOUT,
         observe=observe,
     )
-
-
-def _tls_for(host: str, encrypted_port: bool) -> ssl.SSLContext | None:
-    return ssl.create_default_context() if encrypted_port or not is_loopback(host) else None

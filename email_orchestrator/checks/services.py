@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from ..clients import probe
 from ..clients.email_monitor import EmailMonitor
+from ..clients.loopback import is_loopback
 from ..clients.sms_gateway import SmsGateway
 from ..errors import AccountError, ServiceError
 from ..settings import Settings
-from ..wiring import Clients, is_loopback
+from ..wiring import Clients
 from .finding import Finding, Grade, trouble
 
 CONNECT_TIMEOUT = 5.0

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 from ..clients import probe
 from ..clients.http import JsonService
+from ..clients.loopback import is_loopback
 from ..errors import ServiceError
 from ..settings import Settings
-from ..wiring import is_loopback
 from .finding import Finding, Grade
 
 TIMEOUT = 5.0

@@ -75,7 +75,7 @@ def ignore(ctx: click.Context, names: tuple[str, ...]) -> None:
 @one
 @click.pass_obj
 def retry(env_file: Path | None, name: str) -> None:
-    """Let a failed workflow go on at the step that failed, or offer again a draft that timed out."""
+    """Go on where a workflow failed, or offer again what timed out."""
     from ..workflow import actions
 
     with common.desk_of(env_file) as (_, desk):

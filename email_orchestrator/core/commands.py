@@ -53,14 +53,13 @@ _WITHOUT_NUMBER = frozenset({Verb.LIST, Verb.MENU})
 # Twilio's default opt-out, opt-in and help keywords, and those AWS adds
 # (https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out,
 # https://docs.aws.amazon.com/sms-voice/latest/userguide/keywords-required.html).
-_CARRIER_WORDS = {
-    word.casefold(): word
-    for word in (
-        *("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"),
-        *("OPT-OUT", "REMOVE", "ARRET", "TD"),
-        *("START", "YES", "UNSTOP", "HELP", "INFO", "AIDE"),
-    )
-} | {"stop all": "STOPALL", "opt out": "OPTOUT", "arrêt": "ARRET"}
+STOP_WORDS = frozenset(
+    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "OPT-OUT", "REMOVE", "ARRET", "TD"}
+)
+START_WORDS = frozenset({"START", "YES", "UNSTOP"})
+_HELP_WORDS = frozenset({"HELP", "INFO", "AIDE"})
+_CARRIER_WORDS = {word.casefold(): word for word in STOP_WORDS | START_WORDS | _HELP_WORDS}
+_CARRIER_WORDS |= {"stop all": "STOPALL", "opt out": "OPTOUT", "arrêt": "ARRET"}
 
 # Quantifiers are possessive ("++"): "#71" must never be read as "#7" and "1", and no input may cost more than one pass.
 # A number without "#" stands on the same line as its command: "1⏎2" are two answers, not one.

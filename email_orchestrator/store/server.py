@@ -11,9 +11,8 @@ from .transaction import Transaction
 # What we do with each table and sequence. The Email Monitor's table is read, and its status and bodies written.
 RIGHTS: dict[str, tuple[str, ...]] = {
     "processed_emails": ("SELECT", "UPDATE"),
-    **dict.fromkeys(("workflow_event", "draft"), ("SELECT", "INSERT", "UPDATE")),
-    **dict.fromkeys(("workflow_state", "sms_inbox", "sms_outbox"), ("SELECT", "INSERT", "UPDATE", "DELETE")),
-    "service_state": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    **dict.fromkeys(("workflow_state", "workflow_event", "draft"), ("SELECT", "INSERT", "UPDATE")),
+    **dict.fromkeys(("sms_inbox", "sms_outbox", "service_state"), ("SELECT", "INSERT", "UPDATE", "DELETE")),
     "schema_version": ("SELECT",),
     **dict.fromkeys(
         ("workflow_state_id_seq", "workflow_event_id_seq", "sms_inbox_id_seq", "sms_outbox_id_seq"), ("USAGE",)

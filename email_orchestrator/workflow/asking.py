@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..core import wording
-from ..core.commands import Command, Verb
+from ..core.commands import START_WORDS, STOP_WORDS, Command, Verb
 from ..core.models import Workflow
 from ..store import memory
 from ..store.texts import Sort
@@ -20,10 +20,6 @@ log = logging.getLogger(__name__)
 
 QUESTION_STANDS = timedelta(minutes=10)
 HELP_EVERY = timedelta(minutes=1)
-STOP_WORDS = frozenset(
-    {"STOP", "STOPALL", "CANCEL", "END", "QUIT", "UNSUBSCRIBE", "REVOKE", "OPTOUT", "OPT-OUT", "ARRET", "REMOVE", "TD"}
-)
-START_WORDS = frozenset({"START", "UNSTOP", "YES"})
 
 
 def ask_which(tx: Transaction, command: Command, said_at: datetime) -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 NIGHT = (time(0, 0), time(23, 59, 59))
 UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
-CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'email-orchestrator'"
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'email-orchestrator'"
+)
 DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
 SHUT = AccountError("SMTP server", "it answered the AUTH with 535", Trouble.CREDENTIALS)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from email_orchestrator.core.states import State
-from email_orchestrator.workflow import intake
+from email_orchestrator.workflow import drafting, intake
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -194,6 +194,20 @@ def test_a_sender_who_gets_too_many_replies_is_left_and_the_owner_told_once(belt
     assert sum("may be a machine" in text for text in belt.gateway.texts) == 1
 
 
+def test_replies_of_some_hours_ago_make_nobody_a_machine(belt: Belt) -> None:
+    belt.with_policy(max_replies_per_sender=1)
+    belt.offered()
+    belt.answer("1")
+    belt.sql("UPDATE workflow_state SET reply_sent_at = reply_sent_at - interval '4 hours'")
+    belt.offered()
+
+
+def test_emails_without_a_thread_overtake_nothing(belt: Belt) -> None:
+    belt.offered(thread_id="")
+    belt.offered(thread_id="")
+    assert belt.state(1) is State.AWAITING_USER
+
+
 @pytest.mark.parametrize("status", ["sent", "ignored", "pending"])
 def test_nothing_is_sent_once_somebody_else_dealt_with_the_email(belt: Belt, status: str) -> None:
     workflow = belt.offered()
@@ -248,3 +262,25 @@ def test_only_an_email_that_came_in_since_the_last_look_calls_for_a_poll(belt: B
     belt.email()
     assert arrivals.any()
     assert not arrivals.any()
+
+
+def test_an_edit_is_drafted_before_new_emails(belt: Belt) -> None:
+    belt.email()
+    belt.poll()
+    belt.sql("UPDATE workflow_state SET next_attempt_at = now() + interval '1 hour'")
+    belt.offered()
+    belt.answer_with("2 #2 shorter")
+    belt.hurry()
+    drafting.draft_one(belt.desk, belt.generator)
+    assert belt.generator.asked[-1][0] == belt.workflow(2).message_id
+
+
+def test_replies_go_out_in_the_order_of_their_approval(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    for sender in ("ann@example.com", "bob@example.com"):
+        belt.offered(sender=sender)
+    belt.answer("1 #2")
+    belt.answer("1 #1")
+    belt.hurry()
+    belt.work()
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["bob@example.com", "ann@example.com"]

@@ -359,6 +359,33 @@ def test_a_draft_that_waits_for_the_morning_is_not_said_to_come_now(belt: Belt) 
     assert belt.answer("1 #1") == ["The draft of #1 is being texted to you, in quiet hours when they are over."]
 
 
+def test_instructions_are_waited_for_ten_minutes(belt: Belt) -> None:
+    belt.offered()
+    belt.answer("2")
+    belt.sql("UPDATE service_state SET value = jsonb_set(value, '{at}', to_jsonb(now() - interval '9 minutes'))")
+    belt.answer("shorter please")
+    assert len(belt.generator.asked) == 2
+
+
+def test_whoever_would_change_a_reply_that_is_out_is_not_asked_how(belt: Belt) -> None:
+    belt.offered()
+    belt.answer("1")
+    assert "already sent" in belt.answer("2 #1")[0]
+
+
+def test_which_draft_to_text_again_is_asked_and_a_number_answers(belt: Belt) -> None:
+    belt.offered()
+    belt.offered()
+    assert "Which one?" in belt.answer("again")[0]
+    assert "Draft number 2." in belt.answer("#2")[0]
+
+
+def test_whoever_asked_for_more_too_early_hears_how_to_ask_again(belt: Belt) -> None:
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at + interval '30 s'")
+    assert "text more #1" in belt.answer("more #1")[0]
+
+
 def test_again_texts_a_waiting_draft_once_more(belt: Belt) -> None:
     belt.offered()
     [offer] = belt.answer("again")

@@ -28,6 +28,13 @@ def mail() -> Iterator[MailStandIn]:
         yield made
 
 
+def end_the_rest(belt: Belt) -> None:
+    """Let the time pass for which mail rests, and do what is due then."""
+    belt.sql("UPDATE service_state SET value = jsonb_set(value, '{until}', to_jsonb(now())) WHERE key = 'mail_pause'")
+    belt.hurry()
+    belt.work()
+
+
 def at_rest(belt: Belt, trouble: AccountError) -> None:
     """Have mail rest because of #1, and a draft of #2 wait."""
     belt.offered()
@@ -106,3 +113,51 @@ def test_what_a_shell_could_not_send_keeps_the_time_of_its_next_try(belt: Belt, 
     workflow = belt.workflow(1)
     assert workflow.attempts == 1
     assert workflow.next_attempt_at is not None
+
+
+def test_a_server_that_stays_busy_is_left_alone_for_longer_each_time_and_told_of_once(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.extend([AccountError("SMTP server", "it answered with 454", Trouble.BUSY)] * 3)
+    belt.answer("1")
+    for seconds in (120, 240):
+        end_the_rest(belt)
+        [(left,)] = belt.sql(
+            "SELECT extract(epoch FROM (value ->> 'until')::timestamptz - updated_at)::int FROM service_state"
+            " WHERE key = 'mail_pause'"
+        )
+        assert left == seconds
+    assert sum("asks us to wait" in text for text in belt.gateway.texts) == 1
+    end_the_rest(belt)
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_trouble_with_the_account_uses_up_no_attempt_of_a_reply(belt: Belt) -> None:
+    belt.with_policy(max_retry_attempts=1)
+    belt.offered()
+    busy = AccountError("SMTP server", "it answered with 454", Trouble.BUSY)
+    belt.mailer.failures.extend([busy, busy, busy, BUSY])
+    belt.answer("1")
+    for _ in range(4):
+        end_the_rest(belt)
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_retry_of_one_reply_ends_the_rest_of_all(belt: Belt) -> None:
+    belt.offered()
+    belt.offered(sender="maria@example.org")
+    belt.mailer.failures.append(ServiceError("SMTP server", "it answered with 550", Kind.PERMANENT))
+    belt.answer("1 #1")
+    belt.mailer.failures.append(SHUT)
+    belt.answer("1 #2")
+    belt.answer("retry #1")
+    assert [belt.state(1), belt.state(2)] == [State.REPLY_SENT] * 2
+
+
+def test_what_was_to_go_by_email_is_texted_while_mail_rests(belt: Belt) -> None:
+    belt.gateway.failures.append(ServiceError("SMS Gateway", "it answered 422", Kind.PERMANENT))
+    belt.mailer.failures.extend([SHUT] * 9)
+    belt.email(sender="maria@example.org")
+    belt.poll()
+    belt.keep_trying(4)
+    assert belt.mailer.mails == []
+    assert any("Failed to prepare a reply to maria@example.org" in text for text in belt.gateway.texts)

@@ -134,9 +134,23 @@ def test_a_bare_approval_is_asked_about_while_a_draft_on_the_phone_counts_as_not
     assert belt.state(1) is State.AWAITING_USER
 
 
+def test_a_draft_that_could_not_be_texted_a_week_ago_is_not_meant_any_more(belt: Belt) -> None:
+    belt.gateway.failures.extend([UNHEARD] * 4)
+    belt.email(sender="john@example.com")
+    belt.poll()
+    belt.keep_trying(5)
+    assert belt.state(1) is State.FAILED
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at - interval '7 days'")
+    belt.offered(sender="maria@example.org")
+    belt.answer("1")
+    assert belt.state(2) is State.REPLY_SENT
+
+
 def test_a_bare_approval_is_asked_about_while_the_draft_asked_for_just_now_is_on_its_way(two: Belt) -> None:
     two.sql("UPDATE workflow_state SET timeout_at = now() WHERE id = 2")
     two.check_timeouts()
+    for table, column in (("workflow_event", "at"), ("sms_outbox", "sent_at"), ("workflow_state", "offered_at")):
+        two.sql(f"UPDATE {table} SET {column} = {column} - interval '1 minute'")  # its end was told of in time
     two.text("1 #2")
     answering.answer_one(two.desk)
     assert two.state(2) is State.AWAITING_USER, "it is offered again"

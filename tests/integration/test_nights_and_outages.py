@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,16 +85,6 @@ def test_a_round_by_hand_ends_in_the_night_too(belt: Belt) -> None:
     belt.desk = replace(belt.desk, wait=lambda _: next(rests) >= 20)
     work_through(belt.desk, Outside(belt.generator, belt.gateway, belt.mailer, belt.sent_mail))
     assert next(rests) < 20, "it waits for a text that goes out in the morning"
-
-
-def test_a_notice_is_texted_after_all_when_mail_rests_and_texting_is_back(belt: Belt) -> None:
-    belt.offered()
-    belt.mailer.failures.extend([SHUT] * 9)
-    belt.gateway.failures.extend([DOWN] * 4)
-    belt.text("1")
-    belt.keep_trying(9)
-    assert not belt.gateway.failures, "texting is back"
-    assert any("does not let us in" in text for text in belt.gateway.texts)
 
 
 def test_a_draft_that_could_not_be_texted_is_told_of_when_mail_rests_and_texting_is_back(belt: Belt) -> None:
@@ -211,3 +201,18 @@ def test_an_answer_of_the_evening_does_not_have_the_rest_of_its_draft_texted_in_
     belt.with_policy(quiet_hours=None)
     belt.work()
     assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_text_of_the_evening_that_is_fetched_at_night_is_not_answered_then(belt: Belt) -> None:
+    belt.offered()
+    belt.with_policy(quiet_hours=NIGHT)
+    before = len(belt.gateway.texts)
+    belt.answer("list", at=datetime.now(UTC) - timedelta(hours=3))
+    assert len(belt.gateway.texts) == before
+
+
+def test_who_approves_at_night_hears_at_once_that_it_could_not_be_sent(belt: Belt) -> None:
+    belt.offered()
+    belt.with_policy(quiet_hours=NIGHT)
+    belt.mailer.failures.append(ServiceError("SMTP server", "it answered with 550", Kind.PERMANENT))
+    assert "Failed to send" in belt.answer("1")[-1]

@@ -282,3 +282,13 @@ def test_what_is_due_is_found_by_its_index(belt: Belt) -> None:
     )
     plan = str(belt.sql(f"EXPLAIN {statement}"))
     assert "idx_workflow_texts" in plan
+
+
+def test_nobody_is_remembered_for_ever_as_a_machine(belt: Belt) -> None:
+    belt.with_policy(max_replies_per_sender=0)
+    belt.email()
+    belt.poll()
+    assert belt.sql("SELECT count(*) FROM service_state WHERE key LIKE 'loop%%'") == [(1,)]
+    belt.sql("UPDATE service_state SET updated_at = now() - interval '400 days'")
+    retention.clear_old_texts(belt.desk, 90)
+    assert belt.sql("SELECT count(*) FROM service_state WHERE key LIKE 'loop%%'") == [(0,)]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from email_orchestrator.core.models import SentText, TextStyle
-from email_orchestrator.core.states import State
+from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.workflow import answering, drafting, texting
+from email_orchestrator.workflow import actions, answering, drafting, texting
+
+from .conftest import OWNER
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -242,3 +244,64 @@ def test_asking_again_at_night_is_answered_at_night(belt: Belt) -> None:
     belt.offered()
     belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
     assert len(belt.answer("again")) == 1
+
+
+def edited_while_it_comes_once_more(belt: Belt, monkeypatch: pytest.MonkeyPatch, outcome: ServiceError | None) -> None:
+    """Have a shell edit #1, and the new draft be written, while the gateway has the old one in hand once more."""
+    belt.offered()
+    with belt.database.transaction() as tx:
+        actions.offer_again(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    accept = belt.gateway.send
+
+    def send(to: str, text: str) -> str:
+        with belt.database.transaction() as tx:
+            actions.edit(tx, belt.desk, actions.find(tx, "1"), Actor.CLI, "shorter")
+        belt.draft()
+        if outcome:
+            raise outcome
+        return accept(to, text)
+
+    monkeypatch.setattr(belt.gateway, "send", send)
+    texting.text_one(belt.desk, belt.gateway)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("outcome", [None, ServiceError("SMS Gateway", "it answered 422", Kind.PERMANENT)], ids=str)
+def test_what_becomes_of_an_older_drafts_text_says_nothing_of_the_newer(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch, outcome: ServiceError | None
+) -> None:
+    edited_while_it_comes_once_more(belt, monkeypatch, outcome)
+    assert belt.state(1) is State.SMS_SENDING
+    belt.work()
+    assert "Draft number 2." in belt.gateway.texts[-1]
+
+
+def texted_but_unheard(belt: Belt, seconds_ago: int) -> None:
+    """Have the gateway send a text whose answer is lost; its clock is some seconds behind."""
+    belt.email()
+    belt.poll()
+    belt.draft()
+    belt.gateway.failures.append(ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN))
+    belt.work()
+    [(part,)] = belt.sql("SELECT parts[1] FROM sms_outbox")
+    belt.gateway.history.append(SentText(OWNER, part, datetime.now(UTC) - timedelta(seconds=seconds_ago)))
+
+
+def test_a_text_is_found_in_the_history_of_a_gateway_whose_clock_is_behind(belt: Belt) -> None:
+    texted_but_unheard(belt, seconds_ago=30)
+    belt.keep_trying(2)
+    assert belt.gateway.texts == []
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_text_of_unknown_fate_is_looked_for_until_the_history_can_be_read(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texted_but_unheard(belt, seconds_ago=0)
+    away = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
+    monkeypatch.setattr(belt.gateway, "outgoing", lambda *_: (_ for _ in ()).throw(away))
+    belt.keep_trying(2)
+    monkeypatch.undo()
+    belt.keep_trying(2)
+    assert belt.gateway.texts == []
+    assert belt.state(1) is State.AWAITING_USER

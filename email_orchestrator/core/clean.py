@@ -16,17 +16,18 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
-_EMOJI = (
+# Between and behind these, joiners and presentation selectors show something.
+EMOJI = (
     "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff"
 )
-# Arabic, the Indic scripts, Tibetan to Mongolian: scripts whose spelling uses the zero-width joiner and non-joiner.
-_JOINING = "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua800-\uabff"
+# Hebrew, Arabic, the Indic scripts, Tibetan to Mongolian: scripts whose spelling uses the joiner and the non-joiner.
+JOINING = "\u0590-\u0dff\u0f00-\u109f\u1780-\u18af\ua800-\uabff"
 # A presentation selector follows an emoji or a keycap's digit, and a joiner stands between two emoji or two letters of
 # those scripts (RFC 5892, appendix A, has the same idea for host names). Anywhere else they only hide something.
-_STRAY_SELECTOR = re.compile(f"(?<![{_EMOJI}0-9#*])[\ufe0e\ufe0f]+")
+_STRAY_SELECTOR = re.compile(f"(?<![{EMOJI}0-9#*])[\ufe0e\ufe0f]+")
 _STRAY_JOINER = re.compile(
-    f"(?<![{_EMOJI}{_JOINING}\ufe0f])[\u200c\u200d]+|[\u200c\u200d]+(?![{_EMOJI}{_JOINING}\u200c\u200d])"
+    f"(?<![{EMOJI}{JOINING}\ufe0f])[\u200c\u200d]+|[\u200c\u200d]+(?![{EMOJI}{JOINING}\u200c\u200d])"
 )
 
 

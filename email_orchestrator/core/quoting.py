@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from .clean import EMOJI, JOINING
 from .gsm7 import is_gsm7, to_gsm7
 from .segments import may_cut_at, utf16_units
 
@@ -20,16 +21,10 @@ _UNSEEN = (
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\ue000-\uf8ff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
 )
-_EMOJI = (
-    "\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d"
-    "\u3297\u3299\U0001f000-\U0001faff"
-)
-_JOINING_SCRIPTS = "\u0590-\u0dff\u0f00-\u109f\u1780-\u18af"  # there the joiners are spelling
 _STRAY_JOINER = (
-    f"(?!(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_JOINING_SCRIPTS}])[\u200c\u200d](?=[{_JOINING_SCRIPTS}]))"
-    "[\u200c\u200d]"
+    f"(?!(?<=[{EMOJI}\ufe0f])\u200d(?=[{EMOJI}])|(?<=[{JOINING}])[\u200c\u200d](?=[{JOINING}]))[\u200c\u200d]"
 )
-_STRAY_SELECTOR = f"(?!(?<=[{_EMOJI}])[\ufe0e\ufe0f]|(?<=[0-9#*])\ufe0f(?=\u20e3))[\ufe0e\ufe0f]"
+_STRAY_SELECTOR = f"(?!(?<=[{EMOJI}])[\ufe0e\ufe0f]|(?<=[0-9#*])\ufe0f(?=\u20e3))[\ufe0e\ufe0f]"
 _MARKS = "[\u0300-\u034e\u0350-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _HEAPED_MARK = f"(?<={_MARKS}{{4}}){_MARKS}"  # no language puts five on one letter; more would paint over other lines
 _RUN = re.compile(

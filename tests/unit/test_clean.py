@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from email_orchestrator.core.clean import clean_draft, clean_line, clean_text, strip_invisible
+from email_orchestrator.core.quoting import make_readable
 
 any_text = st.text(st.characters(exclude_categories=[]), max_size=60)
 
@@ -115,3 +116,8 @@ def test_a_million_characters_are_cleaned_at_once(clean: Callable[[str], str], u
     started = time.process_time()
     clean(text)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("spelt", ["ꦏ꧀\u200cꦏ", "ש\u200dש", "ک\u200cت", "❤️\u200d🔥", "Ⓜ️"])
+def test_what_stays_in_a_draft_is_shown_of_it(spelt: str) -> None:
+    assert make_readable(clean_draft(spelt)).text == clean_draft(spelt) == spelt

@@ -140,7 +140,7 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
     with desk.database.transaction() as tx:
         if delay is None:
             give_up(tx, desk, workflow, str(error), claimed.claim)
-        elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
+        elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=workflow.doubt or str(error)):
             log.warning("workflow %d: %s; trying again in %.0f s", workflow.id, error, delay)
 
 
@@ -157,7 +157,7 @@ def _close(desk: Desk, claimed: Claimed) -> None:
             actor=Actor.POLL,
             reason=reason,
             claim=claimed.claim,
-            error_message=reason,
+            error_message=workflow.doubt or reason,
         )
         if closed and workflow.revision:
             urgent = is_answer(tx.now, workflow.responded_at)

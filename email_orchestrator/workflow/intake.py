@@ -151,7 +151,8 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
     replaces: dict[int, int] = {}
     for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
         reason = f"superseded by #{newer}"
-        if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=reason):
+        trouble = workflow.doubt or reason
+        if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=trouble):
             # What the owner never saw may itself have replaced what the owner has, perhaps in this very poll.
             seen = workflow.id if workflow.offered_at else replaces.get(workflow.id, workflow.supersedes)
             replaces[newer] = seen or replaces.get(newer) or workflow.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -495,3 +495,35 @@ def test_of_what_may_be_out_no_timeout_says_that_nothing_was_sent(offered_anew: 
     assert offered_anew.state(1) is State.TIMEOUT
     assert "is not known" in offered_anew.gateway.texts[-1]
     assert "Nothing was sent" not in offered_anew.gateway.texts[-1]
+
+
+def after_a_try(belt: Belt) -> None:
+    belt.generator.failures.append(ServiceError("AI Reply Generator", "it answered 503", Kind.TRANSIENT))
+    belt.answer("2 #1 shorter")
+    belt.keep_trying(2)
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.check_timeouts()
+
+
+def by_a_newer_email(belt: Belt) -> None:
+    belt.email(thread_id=belt.workflow(1).thread_id)
+    belt.poll()
+    belt.work()
+
+
+def elsewhere(belt: Belt) -> None:
+    belt.answer_with("2 #1 shorter")
+    belt.sql("UPDATE processed_emails SET status = 'sent'")
+    belt.work()
+
+
+@pytest.mark.parametrize("closed", [after_a_try, by_a_newer_email, elsewhere])
+def test_of_what_may_be_out_no_end_says_that_nothing_was_sent(
+    offered_anew: Belt, closed: Callable[[Belt], None]
+) -> None:
+    before = len(offered_anew.gateway.texts)
+    closed(offered_anew)
+    assert offered_anew.state(1) in (State.TIMEOUT, State.USER_IGNORED)
+    said = [*offered_anew.gateway.texts[before:], *offered_anew.answer("3 #1")]
+    assert not any("Nothing was sent" in text for text in said)
+    assert "is not known" in said[-1]

@@ -87,7 +87,8 @@ def _work(house: House, port: int) -> None:
     house.staff.start()
     systemd.notify("READY=1")
     fields = {"action": "ready", "port": port}
-    log.info("ready on %s:%d", house.settings.host, port, extra={"fields": fields})
+    host = f"[{house.settings.host}]" if ":" in house.settings.host else house.settings.host
+    log.info("ready on %s:%d", host, port, extra={"fields": fields})
     timetable.run_all()
     _loop(house, timetable)
 

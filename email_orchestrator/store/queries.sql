@@ -256,7 +256,7 @@ SELECT w.* FROM workflow_state w
 -- name: waits_no_more
 -- Drafts that the owner had when writing, in the second of %(written)s, and that had stopped waiting, or have since,
 -- without the owner knowing it then: what the owner had texted by then is known, and so is a timeout or a newer email
--- of which a text had told. After some days nobody means them any more. A draft that counts as failed may be on the
+-- of which a text, or an email in its place, had told. After some days nobody means them any more. A draft that counts as failed may be on the
 -- phone, and so may one that is tried again after that.
 SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
  WHERE e.at >= %(written)s::timestamptz - interval '3 days'
@@ -440,7 +440,7 @@ SELECT a.finished, w.*, now() AS now FROM accepted a LEFT JOIN workflow_state w 
 UPDATE sms_outbox
    SET attempts = %(attempts)s, in_doubt_since = CASE WHEN %(in_doubt)s THEN in_doubt_since END, claimed_by = NULL,
        claimed_until = NULL, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
-       status = %(status)s, channel = %(channel)s
+       status = %(status)s, channel = %(channel)s, sent_at = CASE WHEN %(status)s::text = 'sent' THEN now() END
  WHERE id = %(id)s AND claimed_by = %(claim)s
 
 -- name: not_offered_after_all
@@ -563,7 +563,7 @@ SELECT count(*) AS count FROM workflow_event WHERE to_state = 'reply_sent' AND a
 -- name: text_counts
 -- How many texts of the owner's were acted on since a moment, and how many to the owner the gateway has taken.
 SELECT (SELECT count(*) FROM sms_inbox WHERE processed_at >= %(since)s) AS answered,
-       (SELECT count(*) FROM sms_outbox WHERE sent_at >= %(since)s) AS sent
+       (SELECT count(*) FROM sms_outbox WHERE sent_at >= %(since)s AND channel = 'sms') AS sent
 
 -- name: event_counts
 -- How often each transition happened, and who caused it, from a moment until another (None: until now).

@@ -101,6 +101,8 @@ def to_workflow(row: Row) -> Workflow:
 def find(tx: Transaction, name: str) -> Workflow | None:
     """Find a workflow by its number (`7`, `#7`) or its email's Message-ID, of which the `<` and `>` may be missing."""
     number = name.removeprefix("#")
+    if not name:
+        return None  # the Message-ID of emails that have none
     if number.isascii() and number.isdigit():
         return get(tx, int(number)) if len(number) < MAX_DIGITS else None
     if name.encode("utf-8", "replace").decode() != name or "\x00" in name:

@@ -58,7 +58,7 @@ def fetch_missed_texts(desk: Desk, gateway: Gateway) -> int:
         missed = sum(_keep(tx, desk, text) for text in seen)
         memory.remember(tx, memory.LAST_RECONCILE, {"at": now, "begun": begun})
     if missed:
-        log.warning("%d texts of the owner had been missed and were fetched from the gateway", missed)
+        log.warning("texts of the owner that had been missed and were fetched from the gateway: %d", missed)
     return missed
 
 

@@ -181,4 +181,4 @@ def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceErr
         if workflow.is_on_its_way:
             # It came again in vain, at least in part: what the owner has of it is nothing to answer.
             advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, reason="could not be texted again")
-        tell(tx, desk, Sort.NOTICE, notices.not_texted(workflow, str(error)), channel=channel)
+        tell(tx, desk, Sort.NOTICE, notices.not_texted(workflow, str(error)), channel=channel, workflow_id=workflow.id)

@@ -207,6 +207,13 @@ def test_an_email_that_was_dealt_with_elsewhere_is_not_answered(belt: Belt, shel
     assert mail.mails == []
 
 
+def test_a_name_that_a_script_left_empty_names_nothing(belt: Belt, shell: Shell) -> None:
+    belt.email(message_id="")
+    belt.poll()
+    assert belt.state(1) is State.USER_IGNORED
+    assert shell.run("approve", "").exit_code == 3
+
+
 # edit -------------------------------------------------------------------------------------------------------------
 
 

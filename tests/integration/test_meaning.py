@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .conftest import Belt
 
 ALL_DAY = (time(0, 0), time(23, 59, 59))
+DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
 UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
 LONG = "All work and no play makes a very long letter indeed. " * 80
 
@@ -132,6 +133,25 @@ def test_a_bare_approval_is_asked_about_while_a_draft_on_the_phone_counts_as_not
     assert belt.state(2) is State.FAILED, "of which the owner was told by email"
     belt.answer("1")
     assert belt.state(1) is State.AWAITING_USER
+
+
+@pytest.mark.parametrize("texting_is_down_for", ["the notice", "the draft that is asked for again"])
+def test_a_bare_approval_is_for_the_one_that_waits_once_an_email_told_of_the_end_of_the_other(
+    two: Belt, texting_is_down_for: str
+) -> None:
+    two.sql("UPDATE workflow_state SET timeout_at = now() WHERE id = 2")
+    if texting_is_down_for != "the notice":
+        two.check_timeouts()
+        two.text("1 #2")
+    two.gateway.failures.extend([DOWN] * 4)
+    two.check_timeouts()
+    two.keep_trying(6)
+    assert two.state(2) is State.TIMEOUT
+    assert [recipient for _, recipient, _ in two.mailer.mails] == ["owner@example.com"]
+    for table, column in (("workflow_event", "at"), ("sms_outbox", "sent_at"), ("sms_outbox", "created_at")):
+        two.sql(f"UPDATE {table} SET {column} = {column} - interval '1 minute'")
+    two.answer("1")
+    assert two.state(1) is State.REPLY_SENT
 
 
 def test_a_draft_that_could_not_be_texted_a_week_ago_is_not_meant_any_more(belt: Belt) -> None:

@@ -69,7 +69,7 @@ def _measure(house: House, count: int, quick: bool, workers: int, only: list[str
         "commands": lambda: standing.commands(house, 5 if quick else 11),
     }
     if unknown := set(only or ()) - set(plan):
-        raise SystemExit(f"There is no scene {', '.join(sorted(unknown))}. There are: {', '.join(plan)}.")
+        raise SystemExit(f"There is no scene {', '.join(sorted(unknown))}. There are: {'; '.join(plan)}.")
     for name, scene in plan.items():
         if only is None or name in only:
             print(f"{name} ...", end="", file=sys.stderr, flush=True)

@@ -12,8 +12,8 @@ from .states import OUTCOME_UNKNOWN, State
 class Email:
     """An email as the Email Monitor stored it, its texts cleaned of what PostgreSQL or a phone cannot carry.
 
-    `sender` is the bare address, `sender_name` the display name where one is known, `in_reply_to` the raw header
-    (several ids possible), `status` the row's state as the Email Monitor and we share it.
+    `sender` is the raw header, perhaps with a display name, `in_reply_to` as well (several ids possible), `status` the
+    row's state as the Email Monitor and we share it.
     """
 
     message_id: str
@@ -25,7 +25,6 @@ class Email:
     thread_id: str | None
     in_reply_to: str | None
     status: str
-    sender_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ..core.hours import is_answer
 from ..core.models import GeneratedDraft
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
-from ..errors import DatabaseUnavailable, Kind, ServiceError
+from ..errors import DatabaseUnavailable, ServiceError
 from ..store import workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
@@ -134,9 +134,7 @@ def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
     workflow = claimed.workflow
     failures = workflow.attempts + 1
-    # A draft has no outward effect: whether the generator finished one that we never saw does not matter.
-    kind = Kind.PERMANENT if error.kind is Kind.PERMANENT else Kind.TRANSIENT
-    delay = retry_delay(failures, kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
+    delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
         if delay is None:
             give_up(tx, desk, workflow, str(error), claimed.claim)

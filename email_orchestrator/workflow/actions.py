@@ -154,7 +154,7 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         timeout_at=None if was_on_its_way else tx.now + timedelta(seconds=desk.policy.final_timeout),
     )
     if was_on_its_way and texts.due(tx, workflow.id) is None:
-        _offer_current(tx, desk, workflow, "Once more", said_at)
+        offer(tx, desk, workflow, "Once more", said_at=said_at)
 
 
 def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
@@ -180,7 +180,7 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said
         retry_count=0,
         next_attempt_at=None,
         send_started_at=None,
-        error_message=None,
+        error_message=None if goes_on is State.USER_APPROVED else workflow.doubt,
         **({"offered_at": None} if goes_on is State.SMS_SENDING else {}),
     )
     resume_mail(tx, desk)

@@ -154,7 +154,8 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
         trouble = workflow.doubt or reason
         if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=trouble):
             # What the owner never saw may itself have replaced what the owner has, perhaps in this very poll.
-            seen = workflow.id if workflow.offered_at else replaces.get(workflow.id, workflow.supersedes)
+            was_seen = workflow.offered_at or workflow.sms_sent_at or workflow.revision > 1
+            seen = workflow.id if was_seen else replaces.get(workflow.id, workflow.supersedes)
             replaces[newer] = seen or replaces.get(newer) or workflow.id
             tx.defer("supersedes", id=newer, older=replaces[newer])
 

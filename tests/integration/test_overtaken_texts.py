@@ -137,6 +137,23 @@ def test_a_draft_replaces_the_one_that_the_owner_saw_though_another_came_between
     assert belt.state(3) is State.REPLY_SENT
 
 
+@pytest.mark.parametrize("how", ["rewritten", "texted once more"])
+def test_a_draft_that_the_owner_saw_is_the_one_replaced_though_it_is_just_coming_anew(belt: Belt, how: str) -> None:
+    belt.offered(thread_id="<t@x>")
+    belt.offered(thread_id="<t@x>")
+    if how == "rewritten":
+        belt.answer_with("2 #2 shorter")
+        belt.draft()
+    else:
+        belt.sql("UPDATE workflow_state SET timeout_at = now()")
+        belt.check_timeouts()
+        belt.answer_with("again #2")
+    belt.email(thread_id="<t@x>")
+    belt.poll()
+    belt.work()
+    assert "Replaces #2" in belt.gateway.texts[-1]
+
+
 def test_a_draft_replaces_the_one_that_the_owner_saw_though_it_overtakes_another_as_well(belt: Belt) -> None:
     belt.offered(thread_id="<t@x>", received_at=seconds_ago(20))
     belt.email(thread_id="<t@x>", received_at=seconds_ago(30))

@@ -505,6 +505,15 @@ def after_a_try(belt: Belt) -> None:
     belt.check_timeouts()
 
 
+def after_a_retry(belt: Belt) -> None:
+    belt.generator.failures.append(ServiceError("AI Reply Generator", "it answered 422", Kind.PERMANENT))
+    belt.answer("2 #1 shorter")
+    assert belt.state(1) is State.FAILED
+    belt.answer("retry #1")
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.check_timeouts()
+
+
 def by_a_newer_email(belt: Belt) -> None:
     belt.email(thread_id=belt.workflow(1).thread_id)
     belt.poll()
@@ -517,7 +526,7 @@ def elsewhere(belt: Belt) -> None:
     belt.work()
 
 
-@pytest.mark.parametrize("closed", [after_a_try, by_a_newer_email, elsewhere])
+@pytest.mark.parametrize("closed", [after_a_try, after_a_retry, by_a_newer_email, elsewhere])
 def test_of_what_may_be_out_no_end_says_that_nothing_was_sent(
     offered_anew: Belt, closed: Callable[[Belt], None]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
@@ -123,7 +123,8 @@ def test_one_that_a_shell_approved_and_took_back_before_it_was_out_is_texted(
     belt: Belt, texted_meanwhile: bool
 ) -> None:
     timed_out(belt)
-    belt.answer_with("again #1")
+    with belt.database.transaction() as tx:
+        actions.offer_again(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
     with belt.database.transaction() as tx:
         actions.approve(tx, belt.desk, actions.find(tx, "1"), Actor.CLI, delay=120)
     if texted_meanwhile:
@@ -131,6 +132,10 @@ def test_one_that_a_shell_approved_and_took_back_before_it_was_out_is_texted(
     with belt.database.transaction() as tx:
         actions.undo(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
     before = len(belt.gateway.texts)
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    belt.work()
+    assert len(belt.gateway.texts) == before, "a shell is no text of the owner's, and the night is quiet"
+    belt.with_policy(quiet_hours=None)
     belt.work()
     [offer] = belt.gateway.texts[before:]
     assert "Draft number 1." in offer

@@ -461,6 +461,12 @@ UPDATE sms_outbox SET channel = 'sms' WHERE status = 'queued' AND channel = 'ema
 -- Record how much of a workflow's current draft the owner has still not seen.
 UPDATE workflow_state SET hidden_chars = %(hidden)s WHERE id = %(id)s AND draft_revision = %(revision)s
 
+-- name: left_out
+-- How much of a draft the last text that showed it did not show.
+SELECT hidden_chars FROM sms_outbox
+ WHERE workflow_id = %(id)s AND revision = %(revision)s AND status = 'sent'
+ ORDER BY sent_at DESC, id DESC LIMIT 1
+
 -- name: draft_texted
 -- Start the response clock of a draft that was offered again while it was waiting.
 UPDATE workflow_state

@@ -77,6 +77,12 @@ def due(tx: Transaction, workflow_id: int) -> Due | None:
     return Due(row["next_attempt_at"], row["waits_for_morning"]) if row else None
 
 
+def left_out(tx: Transaction, workflow: Workflow) -> int:
+    """Count the characters at the end of a draft that the last text about it did not show, be they known or not."""
+    row = tx.row("left_out", id=workflow.id, revision=workflow.revision)
+    return row["hidden_chars"] if row else workflow.hidden_chars
+
+
 def queue(
     tx: Transaction,
     sort: Sort,

@@ -216,9 +216,9 @@ def offer_again(
     _offer_current(tx, desk, workflow, note, said_at)
 
 
-def show_more(tx: Transaction, desk: Desk, workflow: Workflow, *, urgent: bool) -> None:
-    """Text the part of a draft that the owner has not seen yet."""
-    rest = notification.compose_more(workflow.id, workflow.draft_text or "", workflow.hidden_chars, desk.policy.style)
+def show_more(tx: Transaction, desk: Desk, workflow: Workflow, hidden: int, *, urgent: bool) -> None:
+    """Text the last `hidden` characters of a draft."""
+    rest = notification.compose_more(workflow.id, workflow.draft_text or "", hidden, desk.policy.style)
     texts.queue(tx, Sort.MORE, rest, urgent=urgent, workflow_id=workflow.id, revision=workflow.revision)
     tx.after_commit(lambda: desk.wake(texting_room(urgent)))
 

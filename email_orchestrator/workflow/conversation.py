@@ -8,7 +8,7 @@ from ..core.hours import is_answer
 from ..core.models import InboundText, Workflow
 from ..core.states import Actor, State
 from ..errors import WrongState
-from ..store import workflows
+from ..store import texts, workflows
 from ..store.texts import Received, Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
@@ -148,14 +148,12 @@ class Conversation:
         self._confirm(wording.rewriting(workflow))
 
     def _more(self, workflow: Workflow) -> None:
-        if workflow.state is not State.AWAITING_USER or not workflow.hidden_chars:
-            self.say(
-                wording.nothing_hidden(workflow)
-                if workflow.state is State.AWAITING_USER
-                else wording.what_happened(workflow, self.desk.policy)
-            )
-            return
-        actions.show_more(self.tx, self.desk, workflow, urgent=self.fresh)
+        if workflow.state is not State.AWAITING_USER:
+            self.say(wording.what_happened(workflow, self.desk.policy))
+        elif hidden := texts.left_out(self.tx, workflow):
+            actions.show_more(self.tx, self.desk, workflow, hidden, urgent=self.fresh)
+        else:
+            self.say(wording.nothing_hidden(workflow))
 
     def _undo(self, command: Command) -> str:
         approved = workflows.select(self.tx, "approved")

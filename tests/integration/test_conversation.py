@@ -303,7 +303,8 @@ def test_a_reminder_comes_once_with_the_draft(belt: Belt) -> None:
     assert belt.state(1) is State.REPLY_SENT
 
 
-def test_more_follows_on_a_reminder_that_does_not_show_the_whole_draft(belt: Belt) -> None:
+def reminded_of_a_long_draft(belt: Belt) -> None:
+    """Have a draft of many parts seen whole, part by part, and then a reminder that shows its beginning."""
     belt.generator.texts.append("All work and no play makes a very long letter indeed. " * 200)
     belt.offered()
     while belt.workflow(1).hidden_chars:
@@ -311,7 +312,22 @@ def test_more_follows_on_a_reminder_that_does_not_show_the_whole_draft(belt: Bel
     belt.sql("UPDATE workflow_state SET remind_at = now()")
     belt.check_timeouts()
     assert 'text "more #1"' in belt.gateway.texts[-1]
-    assert "continued" in belt.answer("more #1")[0]
+
+
+def test_more_follows_on_a_reminder_that_does_not_show_the_whole_draft(belt: Belt) -> None:
+    reminded_of_a_long_draft(belt)
+    shown = []
+    while "continued" in (text := belt.answer("more #1"))[0]:
+        shown += text
+    assert "1=Send" in shown[-1]
+    assert text == ['You have seen all of #1. "again #1" texts it once more.']
+
+
+@pytest.mark.parametrize("words", ["1", "1 #1"])
+def test_a_reminder_takes_nothing_away_from_what_the_owner_has_seen(belt: Belt, words: str) -> None:
+    reminded_of_a_long_draft(belt)
+    belt.answer(words)
+    assert belt.state(1) is State.REPLY_SENT
 
 
 def test_several_reminders_due_at_once_are_one_text(belt: Belt) -> None:

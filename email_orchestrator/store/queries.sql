@@ -272,7 +272,10 @@ SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
                                         AND o.sent_at < %(written)s::timestamptz + interval '1 s')
                          AND NOT EXISTS (SELECT FROM workflow_state n
                                           WHERE n.supersedes = w.id
-                                            AND n.offered_at < %(written)s::timestamptz + interval '1 s')
+                                            AND (n.offered_at < %(written)s::timestamptz + interval '1 s'
+                                                 OR EXISTS (SELECT FROM sms_outbox o
+                                                             WHERE o.workflow_id = n.id AND o.kind = 'offer'
+                                                               AND o.sent_at < %(written)s::timestamptz + interval '1 s')))
             ELSE e.at >= %(written)s END
 UNION
 SELECT w.id FROM workflow_state w

@@ -121,6 +121,12 @@ def test_a_bare_approval_is_not_for_another_draft_while_one_that_may_be_on_the_p
     assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER, State.SMS_SENDING]
 
 
+def a_day_later(belt: Belt) -> None:
+    """Let a day pass over all that was done and texted."""
+    for table, column in (("workflow_event", "at"), ("workflow_state", "offered_at"), ("sms_outbox", "sent_at")):
+        belt.sql(f"UPDATE {table} SET {column} = {column} - interval '1 day'")
+
+
 @pytest.mark.parametrize("polls", [1, 2])
 def test_a_draft_replaces_the_one_that_the_owner_saw_though_another_came_between(belt: Belt, polls: int) -> None:
     belt.offered(thread_id="<t@x>")
@@ -131,8 +137,7 @@ def test_a_draft_replaces_the_one_that_the_owner_saw_though_another_came_between
     belt.poll()
     belt.work()
     assert "Replaces #1" in belt.gateway.texts[-1]
-    for table, column in (("workflow_event", "at"), ("workflow_state", "offered_at"), ("sms_outbox", "sent_at")):
-        belt.sql(f"UPDATE {table} SET {column} = {column} - interval '1 day'")
+    a_day_later(belt)
     belt.answer("1")
     assert belt.state(3) is State.REPLY_SENT
 
@@ -152,6 +157,9 @@ def test_a_draft_that_the_owner_saw_is_the_one_replaced_though_it_is_just_coming
     belt.poll()
     belt.work()
     assert "Replaces #2" in belt.gateway.texts[-1]
+    a_day_later(belt)
+    belt.answer("1")
+    assert belt.state(3) is State.REPLY_SENT, "that #1 was replaced was told with #2"
 
 
 def test_a_draft_replaces_the_one_that_the_owner_saw_though_it_overtakes_another_as_well(belt: Belt) -> None:

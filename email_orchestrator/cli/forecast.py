@@ -44,7 +44,7 @@ def look_around(tx: Transaction, workflow: Workflow) -> Surroundings:
     match workflow.state:
         case State.PENDING:
             return Surroundings(tx.now, occupied=sum(counts_by_state(tx, OCCUPIED).values()))
-        case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT:
+        case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT | State.AWAITING_USER:
             return Surroundings(tx.now, text=texts.due(tx, workflow.id))
         case State.USER_APPROVED:
             return Surroundings(tx.now, mail_pause=memory.recall(tx, memory.MAIL_PAUSE))
@@ -58,10 +58,10 @@ def next_step(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
     match workflow.state:
         case State.PENDING | State.AI_GENERATING | State.USER_EDIT_REQUESTED:
             step = _drafting(workflow, policy, around)
-        case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT:
-            step = _texting(policy, around)
-        case State.AWAITING_USER:
+        case State.AWAITING_USER if not workflow.is_on_its_way:
             step = f"the owner answers{_deadlines(workflow, policy, around.now)}"
+        case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT | State.AWAITING_USER:
+            step = _texting(policy, around)
         case State.USER_APPROVED:
             step = _replying(workflow, policy, around)
         case _ if workflow.texts_cleared_at:

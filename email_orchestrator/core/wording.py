@@ -117,9 +117,9 @@ def nothing_to(verb: str) -> str:
     return f'There is nothing to {verb}. Text "list" to see what waits.'
 
 
-def nothing_waits(last: Workflow | None, policy: Policy) -> str:
-    """Say that no draft waits, and what became of the `last` one that had an end."""
-    return NOTHING_WAITS + (f" {what_happened(last, policy)}" if last else "")
+def nothing_waits(happened: str) -> str:
+    """Say that no draft waits, and what became of the last one, if there was any."""
+    return f"{NOTHING_WAITS} {happened}".rstrip()
 
 
 def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
@@ -187,10 +187,10 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
             return f'{number} failed on {when}: {workflow.error}. Text "retry {number}" or "3 {number}".'
         case State.USER_APPROVED:
             return f"{number} is approved and on its way out."
-        case State.AWAITING_USER:
+        case State.AWAITING_USER if not workflow.is_on_its_way:
             words = f"1 {number} sends it, 2 {number} ... rewrites it, 3 {number} leaves it"
             return f"{about(workflow)} waits for you: {words}."
-        case State.SMS_SENDING | State.SMS_SENT:
+        case State.SMS_SENDING | State.SMS_SENT | State.AWAITING_USER:
             held = ", in quiet hours when they are over" if policy.quiet_hours else ""
             return f"The draft of {number} is being texted to you{held}."
         case _:

@@ -12,7 +12,7 @@ from ..store import texts, workflows
 from ..store.texts import Received, Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
-from .desk import Desk, mail_rests, refusal, tell
+from .desk import Desk, mail_rests, refusal, tell, what_happened
 from .pausing import resume_mail
 
 # Commands that need a draft the owner has; the others find their workflow in other ways.
@@ -93,6 +93,8 @@ class Conversation:
         if meaning.is_outdated(workflow, self.said_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
+        if workflow.is_on_its_way and command.verb is not Verb.IGNORE:
+            raise refusal(self.tx, self.desk, workflow)
         match command.verb:
             case Verb.APPROVE:
                 self._approve(workflow)
@@ -149,8 +151,8 @@ class Conversation:
 
     def _more(self, workflow: Workflow) -> None:
         if workflow.state is not State.AWAITING_USER:
-            self.say(wording.what_happened(workflow, self.desk.policy))
-        elif hidden := texts.left_out(self.tx, workflow):
+            raise refusal(self.tx, self.desk, workflow)
+        if hidden := texts.left_out(self.tx, workflow):
             actions.show_more(self.tx, self.desk, workflow, hidden, urgent=self.fresh)
         else:
             self.say(wording.nothing_hidden(workflow))
@@ -215,12 +217,12 @@ class Conversation:
 
     def _nothing_waits(self) -> None:
         last = workflows.select(self.tx, "last_moved")
-        self.say(wording.nothing_waits(last[0] if last else None, self.desk.policy))
+        self.say(wording.nothing_waits(what_happened(self.tx, self.desk, last[0]) if last else ""))
 
     def _describe(self, command: Command) -> None:
         workflow = self._named(command.workflow_id or 0)
         if workflow is not None:
-            self.say(wording.what_happened(workflow, self.desk.policy))
+            self.say(what_happened(self.tx, self.desk, workflow))
 
     def _confirm(self, text: str) -> None:
         if self.desk.policy.confirm:

@@ -201,14 +201,18 @@ def give_up(
     return moved
 
 
+def what_happened(tx: Transaction, desk: Desk, workflow: Workflow) -> str:
+    """Say what became of a workflow, and of an approved one why it waits and how to stop it."""
+    happened = wording.what_happened(workflow, desk.policy)
+    if workflow.state is State.USER_APPROVED and may_be_taken_back(tx, workflow):
+        rest = mail_rests(tx, desk, workflow, memory.recall(tx, memory.MAIL_PAUSE))
+        happened = rest or f"{happened} {wording.how_to_stop(workflow)}"
+    return happened
+
+
 def refusal(tx: Transaction, desk: Desk, workflow: Workflow) -> WrongState:
     """Make the error that says what happened to a workflow, from its row as it is now."""
-    current = workflows.get(tx, workflow.id) or workflow
-    happened = wording.what_happened(current, desk.policy)
-    if current.state is State.USER_APPROVED and may_be_taken_back(tx, current):
-        rest = mail_rests(tx, desk, current, memory.recall(tx, memory.MAIL_PAUSE))
-        happened = rest or f"{happened} {wording.how_to_stop(current)}"
-    return WrongState(happened)
+    return WrongState(what_happened(tx, desk, workflows.get(tx, workflow.id) or workflow))
 
 
 def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:

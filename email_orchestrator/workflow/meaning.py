@@ -28,6 +28,8 @@ def answers(workflow: Workflow, written: datetime) -> bool:
 
 def is_outdated(workflow: Workflow, written: datetime) -> bool:
     """Say whether the owner wrote before the draft was on its way to the phone, or before a later word about it."""
+    if workflow.state is State.AWAITING_USER and workflow.offered_at is None:
+        return is_earlier(written, workflow.updated_at)
     if workflow.state is State.AWAITING_USER or (workflow.state is State.SMS_SENDING and workflow.offered_at):
         return not answers(workflow, written)
     decided = workflow.state in (State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -58,13 +57,22 @@ def test_who_approves_hears_that_it_waits(belt: Belt, choices: dict[str, object]
     assert belt.state(2) is State.AWAITING_USER
 
 
+@pytest.mark.parametrize("words", ["1", "#2", "more #2", "again"])
+def test_who_asks_after_a_reply_hears_that_it_waits(belt: Belt, words: str) -> None:
+    at_rest(belt, SHUT)
+    [said] = belt.answer("1 #2")
+    assert belt.answer(words)[0].removeprefix("No draft waits for you. ") == said
+
+
 def test_who_approves_hears_until_when_it_waits(belt: Belt) -> None:
     belt.with_policy(timezone=ZoneInfo("Asia/Kolkata"))
     at_rest(belt, FULL)
     [said] = belt.answer("1 #2")
-    hour = (datetime.now(UTC) + timedelta(hours=6, minutes=30)).strftime("%H:")
-    assert "no mail goes out for now. It does by itself from" in said
-    assert hour in said
+    [(until,)] = belt.sql(
+        "SELECT (value ->> 'until')::timestamptz AT TIME ZONE 'Asia/Kolkata' FROM service_state"
+        " WHERE key = 'mail_pause'"
+    )
+    assert f"no mail goes out for now. It does by itself from {until:%d %b %H:%M}." in said
 
 
 def test_once_the_rest_is_over_nobody_hears_of_it(belt: Belt) -> None:

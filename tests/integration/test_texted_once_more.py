@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
+from shell import Shell
 
 from email_orchestrator.core.models import TextStyle
 from email_orchestrator.core.states import Actor, State
@@ -13,6 +15,7 @@ from email_orchestrator.workflow import actions, answering, replying, texting, u
 
 from .conftest import Belt
 
+ALL_DAY = (time(0, 0), time(23, 59, 59))
 DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
 UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
 
@@ -132,7 +135,7 @@ def test_one_that_a_shell_approved_and_took_back_before_it_was_out_is_texted(
     with belt.database.transaction() as tx:
         actions.undo(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
     before = len(belt.gateway.texts)
-    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    belt.with_policy(quiet_hours=ALL_DAY)
     belt.work()
     assert len(belt.gateway.texts) == before, "a shell is no text of the owner's, and the night is quiet"
     belt.with_policy(quiet_hours=None)
@@ -141,3 +144,40 @@ def test_one_that_a_shell_approved_and_took_back_before_it_was_out_is_texted(
     assert "Draft number 1." in offer
     answer_now(belt, "1 #1")
     assert belt.state(1) is State.REPLY_SENT
+
+
+@pytest.fixture
+def held_by_the_night(belt: Belt) -> Belt:
+    """A draft of #1 that timed out, and that a shell has texted once more, in quiet hours."""
+    timed_out(belt)
+    belt.with_policy(quiet_hours=ALL_DAY)
+    with belt.database.transaction() as tx:
+        actions.retry(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.work()
+    return belt
+
+
+@pytest.mark.parametrize("words", ["1 #1", "1", "2 #1 shorter", "more #1", "#1"])
+def test_who_speaks_of_one_that_the_night_holds_hears_that(held_by_the_night: Belt, words: str) -> None:
+    before = len(held_by_the_night.gateway.texts)
+    answer_now(held_by_the_night, words)
+    held_by_the_night.work()
+    assert held_by_the_night.gateway.texts[before:] == [
+        "The draft of #1 is being texted to you, in quiet hours when they are over."
+    ]
+    assert held_by_the_night.state(1) is State.AWAITING_USER
+
+
+def test_one_that_the_night_holds_can_be_left(held_by_the_night: Belt) -> None:
+    answer_now(held_by_the_night, "3 #1")
+    assert held_by_the_night.state(1) is State.USER_IGNORED
+
+
+def test_a_text_from_before_it_came_again_does_not_close_it(held_by_the_night: Belt) -> None:
+    held_by_the_night.answer("3 #1", at=datetime.now(UTC) - timedelta(seconds=5))
+    assert held_by_the_night.state(1) is State.AWAITING_USER
+
+
+def test_a_page_tells_that_one_waits_for_the_morning(held_by_the_night: Belt, tmp_path: Path) -> None:
+    shell = Shell(tmp_path, DATABASE_URL=held_by_the_night.dsn, TIMEZONE="UTC", QUIET_HOURS="00:00-23:59")
+    assert "is texted to the owner when the quiet hours are over, at 23:59\n" in shell.run("show", "1").stdout

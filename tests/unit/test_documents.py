@@ -32,7 +32,7 @@ ONE = Workflow(
     id=7, message_id="<a@b>", sender="john@example.com", sender_name="", subject="Meeting", preview="", thread_id=None,
     supersedes=None, state=State.AWAITING_USER, previous_state=None, revision=1, draft_text="Yes", hidden_chars=240,
     edit_iteration=10, edit_instructions=None, offered_at=AT, sms_sent_at=AT, responded_at=None, remind_at=None,
-    timeout_at=None, reply_message_id=None, reply_sent_at=None, approved_at=None, approved_hash=None,
+    timeout_at=AT, reply_message_id=None, reply_sent_at=None, approved_at=None, approved_hash=None,
     send_started_at=None, error=None, attempts=0, next_attempt_at=None, claimed_by=None, created_at=AT, updated_at=AT,
 )  # fmt: skip
 REFUSED = "it answered the AUTH with 535 5.7.8 no"
@@ -40,7 +40,7 @@ GIVEN: dict[str, Any] = {
     "workflow": ONE,
     "workflows": [ONE, ONE],
     "policy": POLICY,
-    "last": None,
+    "happened": "#7 was closed.",
     "verb": "undo",
     "reason": "SMS Gateway: no",
     "text": "hm",

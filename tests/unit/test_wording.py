@@ -17,7 +17,7 @@ ONE = Workflow(
     id=7, message_id="<a@b>", sender="john@example.com", sender_name="", subject="Meeting", preview="", thread_id=None,
     supersedes=None, state=State.AWAITING_USER, previous_state=None, revision=1, draft_text="Yes", hidden_chars=0,
     edit_iteration=0, edit_instructions=None, offered_at=AT, sms_sent_at=AT, responded_at=None, remind_at=None,
-    timeout_at=None, reply_message_id=None, reply_sent_at=None, approved_at=None, approved_hash=None,
+    timeout_at=AT, reply_message_id=None, reply_sent_at=None, approved_at=None, approved_hash=None,
     send_started_at=None, error=None, attempts=0, next_attempt_at=None, claimed_by=None, created_at=AT, updated_at=AT,
 )  # fmt: skip
 
@@ -27,6 +27,11 @@ def test_every_state_can_be_told_in_a_sentence_that_names_the_workflow(state: St
     sentence = wording.what_happened(replace(ONE, state=state, error="reason"), POLICY)
     assert "#7" in sentence
     assert sentence.endswith(".")
+
+
+def test_a_draft_that_comes_once_more_is_not_said_to_wait_for_an_answer_yet() -> None:
+    assert "waits for you" in wording.what_happened(ONE, POLICY)
+    assert wording.what_happened(replace(ONE, timeout_at=None), POLICY) == "The draft of #7 is being texted to you."
 
 
 def test_what_was_sent_is_told_with_whom_and_when() -> None:

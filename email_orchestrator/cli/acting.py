@@ -108,12 +108,14 @@ def undo(env_file: Path | None, name: str) -> None:
 
 
 def _act(desk: Desk, name: str, action: Action) -> Workflow:
+    """Act on a workflow; returns it as it is then."""
+    from ..store import workflows
     from ..workflow import actions
 
     with desk.database.transaction() as tx:
         workflow = actions.find(tx, name)
         action(tx, desk, workflow, Actor.CLI)
-    return workflow
+        return workflows.get(tx, workflow.id) or workflow
 
 
 def _send_now(desk: Desk, clients: Clients, name: str) -> str:
@@ -139,7 +141,7 @@ def _send_now(desk: Desk, clients: Clients, name: str) -> str:
         raise ServiceError("Mail", _left_open(workflow.id), Kind.TRANSIENT) from None
     # While all mail rests it was not tried: what ends the rest shall find it due.
     with desk.database.transaction() as tx:
-        tx.defer("let_go", id=workflow.id)
+        tx.defer("let_go", id=workflow.id, reply=workflow.reply_message_id)
     return _outcome(desk, workflow.id)
 
 

@@ -164,8 +164,11 @@ def carrier_word(word: str) -> str:
     return f"{word} is not a command here, but your carrier may act on it and block these texts. {MENU}"
 
 
-def what_happened(workflow: Workflow, policy: Policy) -> str:
-    """Say what became of a workflow and when, for a command that comes too late or too soon."""
+def what_happened(workflow: Workflow, policy: Policy, reason: str | None = None) -> str:
+    """Say what became of a workflow and when, for a command that comes too late or too soon.
+
+    `reason` is why it was closed, where that is not its `error`.
+    """
     when = show_time(workflow.updated_at, policy)
     number = f"#{workflow.id}"
     match workflow.state:
@@ -173,8 +176,8 @@ def what_happened(workflow: Workflow, policy: Policy) -> str:
             sent_at = workflow.reply_sent_at or workflow.updated_at
             return f"{number} was already sent to {display_address(workflow.sender)} on {show_time(sent_at, policy)}."
         case State.USER_IGNORED:
-            why = f" ({workflow.error})" if workflow.error and not workflow.doubt else ""
-            return f"{number} was closed on {when}{why}. {fate(workflow)}"
+            why = reason or (None if workflow.doubt else workflow.error)
+            return f"{number} was closed on {when}{f' ({why})' if why else ''}. {fate(workflow)}"
         case State.TIMEOUT:
             back = "" if workflow.texts_cleared_at else f' Text "again {number}" to have it back.'
             return f"{number} timed out on {when}. {fate(workflow)}{back}"

@@ -151,10 +151,11 @@ UPDATE workflow_state w
  WHERE w.id = %(id)s AND w.claimed_by = %(claim)s
 
 -- name: let_go
--- Have an approved reply that a process kept for itself be due for everybody, if no attempt was made.
+-- Have an approved reply that a process kept for itself be due for everybody, if no attempt was made and nobody has
+-- approved anew.
 UPDATE workflow_state SET next_attempt_at = NULL
- WHERE id = %(id)s AND current_state = 'user_approved' AND claimed_by IS NULL AND send_started_at IS NULL
-   AND retry_count = 0
+ WHERE id = %(id)s AND current_state = 'user_approved' AND reply_message_id = %(reply)s AND claimed_by IS NULL
+   AND send_started_at IS NULL AND retry_count = 0
 
 -- name: release_claims
 -- Give back everything that a process holds; what was in doubt stays in doubt.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from ..core import wording
 from ..core.commands import Command, Verb, parse_command
 from ..core.hours import is_answer
@@ -136,7 +138,8 @@ class Conversation:
         # that waits for the disk.
         self.tx.commit_asynchronously()
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
-        if rest := mail_rests(self.tx, self.desk, workflow, found["pause"]):
+        due = self.tx.now + timedelta(seconds=delay)
+        if rest := mail_rests(self.tx, self.desk, workflow, found["pause"], due):
             self.say(rest)
         elif delay:
             self._confirm(wording.sending_soon(workflow, delay))

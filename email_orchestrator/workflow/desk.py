@@ -203,9 +203,13 @@ def give_up(
 
 def what_happened(tx: Transaction, desk: Desk, workflow: Workflow) -> str:
     """Say what became of a workflow, and of an approved one why it waits and how to stop it."""
-    happened = wording.what_happened(workflow, desk.policy)
+    # Where a reply may be out, the row says that, and only the history why the workflow was closed.
+    closed_in_doubt = workflow.state is State.USER_IGNORED and workflow.doubt
+    reason = workflows.events(tx, workflow.id)[-1].reason if closed_in_doubt else None
+    happened = wording.what_happened(workflow, desk.policy, reason)
     if workflow.state is State.USER_APPROVED and may_be_taken_back(tx, workflow):
-        rest = mail_rests(tx, desk, workflow, memory.recall(tx, memory.MAIL_PAUSE))
+        due = workflow.next_attempt_at or tx.now
+        rest = mail_rests(tx, desk, workflow, memory.recall(tx, memory.MAIL_PAUSE), due)
         happened = rest or f"{happened} {wording.how_to_stop(workflow)}"
     return happened
 
@@ -220,9 +224,11 @@ def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:
     return workflow.send_started_at is None and not workflows.may_have_gone_out(tx, workflow.id)
 
 
-def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: dict[str, Any] | None) -> str | None:
-    """Say of an approved reply that it waits because of a pause of all mail; None when that is over."""
+def mail_rests(
+    tx: Transaction, desk: Desk, workflow: Workflow, pause: dict[str, Any] | None, due: datetime
+) -> str | None:
+    """Say of a reply, `due` at a moment, that it waits because of a pause of all mail; None when that is over."""
     if pause is None or not memory.in_force(tx, pause):
         return None
-    until = None if memory.waits_for_a_person(pause) else datetime.fromisoformat(pause["until"])
+    until = None if memory.waits_for_a_person(pause) else max(datetime.fromisoformat(pause["until"]), due)
     return wording.waits_for_mail(workflow, until, desk.policy)

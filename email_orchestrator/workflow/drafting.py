@@ -157,6 +157,6 @@ def _close(desk: Desk, claimed: Claimed) -> None:
             claim=claimed.claim,
             error_message=workflow.doubt or reason,
         )
-        if closed and workflow.revision:
+        if closed and (workflow.revision or workflow.responded_at):
             urgent = is_answer(tx.now, workflow.responded_at)
             tell(tx, desk, Sort.NOTICE, notices.closed_elsewhere(workflow), urgent=urgent)

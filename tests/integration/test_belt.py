@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from email_orchestrator.core.states import State
+from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.workflow import drafting, intake
 
 if TYPE_CHECKING:
@@ -231,6 +232,18 @@ def test_an_email_that_is_dealt_with_elsewhere_gets_no_draft(belt: Belt) -> None
 def test_an_owner_who_waits_for_a_rewritten_draft_hears_that_none_comes(belt: Belt) -> None:
     belt.offered()
     belt.answer_with("2 shorter")
+    belt.sql("UPDATE processed_emails SET status = 'sent'")
+    belt.work()
+    assert belt.state(1) is State.USER_IGNORED
+    assert "dealt with elsewhere" in belt.gateway.texts[-1]
+
+
+def test_an_owner_who_had_a_first_draft_tried_again_hears_that_none_comes(belt: Belt) -> None:
+    belt.generator.failures.append(ServiceError("AI Reply Generator", "it answered with 422", Kind.PERMANENT))
+    belt.email()
+    belt.poll()
+    belt.work()
+    belt.answer_with("retry #1")
     belt.sql("UPDATE processed_emails SET status = 'sent'")
     belt.work()
     assert belt.state(1) is State.USER_IGNORED

@@ -75,6 +75,16 @@ def test_who_approves_hears_until_when_it_waits(belt: Belt) -> None:
     assert f"no mail goes out for now. It does by itself from {until:%d %b %H:%M}." in said
 
 
+@pytest.mark.parametrize("words", ["1 #2", "#2"])
+def test_a_rest_that_is_over_before_the_delay_is_hastens_nothing(belt: Belt, words: str) -> None:
+    at_rest(belt, FULL)
+    belt.with_policy(send_delay=86_400)
+    answers = [belt.answer("1 #2"), belt.answer(words)]
+    [(due,)] = belt.sql("SELECT next_attempt_at AT TIME ZONE 'UTC' FROM workflow_state WHERE id = 2")
+    for [said] in answers:
+        assert f"It does by itself from {due:%d %b %H:%M}." in said
+
+
 def test_once_the_rest_is_over_nobody_hears_of_it(belt: Belt) -> None:
     at_rest(belt, FULL)
     belt.sql("""UPDATE service_state SET value = value || '{"until": "2020-01-01T00:00+00:00"}'""")
@@ -112,6 +122,27 @@ def test_what_a_shell_approved_meanwhile_leaves_as_soon_as_mail_works(
     assert shell.run("retry", "2").exit_code == 0
     belt.work()
     assert [recipient for _, recipient, _ in belt.mailer.mails] == ["john@example.com", "maria@example.org"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "current_state = 'awaiting_user'",
+        "reply_message_id = '<of another approval>'",
+        "claimed_by = 'another'",
+        "send_started_at = now()",
+        "retry_count = 1",
+    ],
+)
+def test_a_shell_lets_go_only_of_what_is_as_it_left_it(belt: Belt, change: str) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    reply = belt.workflow(1).reply_message_id
+    belt.sql(f"UPDATE workflow_state SET {change}")
+    with belt.database.transaction() as tx:
+        tx.run("let_go", id=1, reply=reply)
+    assert belt.workflow(1).next_attempt_at is not None
 
 
 def test_what_a_shell_could_not_send_keeps_the_time_of_its_next_try(belt: Belt, tmp_path: Path) -> None:

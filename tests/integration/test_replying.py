@@ -526,6 +526,12 @@ def elsewhere(belt: Belt) -> None:
     belt.work()
 
 
+def test_a_closed_workflow_whose_reply_may_be_out_says_why_it_was_closed(offered_anew: Belt) -> None:
+    by_a_newer_email(offered_anew)
+    [said] = offered_anew.answer("1 #1")
+    assert "(superseded by #2). Whether a reply went out before is not known." in said
+
+
 @pytest.mark.parametrize("closed", [after_a_try, after_a_retry, by_a_newer_email, elsewhere])
 def test_of_what_may_be_out_no_end_says_that_nothing_was_sent(
     offered_anew: Belt, closed: Callable[[Belt], None]

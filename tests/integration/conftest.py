@@ -20,7 +20,7 @@ from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import workflows
 from email_orchestrator.store.connection import Database
 from email_orchestrator.workflow import answering, drafting, intake, notices, receiving, replying, texting, upkeep
-from email_orchestrator.workflow.desk import Desk
+from email_orchestrator.workflow.desk import Desk, Room
 
 OWNER = "+15551234567"
 OWN_ADDRESS = "owner@example.com"
@@ -114,6 +114,7 @@ class Belt:
         self.mailer = Mailer()
         self.sent_mail: SentMail | None = SentMail()
         self.reports: list[tuple[int, int, str]] = []
+        self.woken: list[Room] = []
         self._numbers = itertools.count(1)
         tokens = itertools.count(1)
         self.desk = Desk(
@@ -122,7 +123,7 @@ class Belt:
             name="test",
             token=lambda: f"t{next(tokens)}",
             chance=lambda: 0.5,
-            wake=lambda _: None,
+            wake=self.woken.append,
             wait=lambda _: False,
             report=lambda *report: self.reports.append(report),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -231,6 +231,7 @@ def test_an_email_that_is_dealt_with_elsewhere_gets_no_draft(belt: Belt) -> None
 
 def test_an_owner_who_waits_for_a_rewritten_draft_hears_that_none_comes(belt: Belt) -> None:
     belt.offered()
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
     belt.answer_with("2 shorter")
     belt.sql("UPDATE processed_emails SET status = 'sent'")
     belt.work()

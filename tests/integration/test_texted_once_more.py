@@ -12,6 +12,7 @@ from email_orchestrator.core.models import TextStyle
 from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.workflow import actions, answering, replying, texting, upkeep
+from email_orchestrator.workflow.desk import Room
 
 from .conftest import Belt
 
@@ -60,9 +61,24 @@ def test_an_answer_waits_until_the_last_part_is_out(belt: Belt) -> None:
     assert belt.gateway.texts[-1].startswith("[1/3]")
     answer_now(belt, "1 #1")
     assert belt.mailer.mails == []
+    texting.text_one(belt.desk, belt.gateway)
+    belt.woken.clear()
+    texting.text_one(belt.desk, belt.gateway)
+    assert "[3/3]" in belt.gateway.texts[-1]
+    assert belt.woken == [Room.ANSWERING]
     belt.work()
-    assert "[3/3]" in belt.gateway.texts[-2]
     assert belt.state(1) is State.REPLY_SENT
+
+
+def test_what_depends_on_an_answer_that_waits_waits_with_it(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"), send_delay=60)
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    texting.text_one(belt.desk, belt.gateway)
+    answer_now(belt, "1 #1")
+    answer_now(belt, "undo")
+    belt.work()
+    assert belt.gateway.texts[-1].startswith("Taken back: #1")
 
 
 def test_what_is_no_longer_what_was_approved_is_sent_only_when_it_was_shown_whole(belt: Belt) -> None:
@@ -134,6 +150,7 @@ def test_one_that_a_shell_approved_and_took_back_before_it_was_out_is_texted(
         texting.text_one(belt.desk, belt.gateway)  # finds that it is not wanted any more
     with belt.database.transaction() as tx:
         actions.undo(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    assert belt.workflow(1).is_on_its_way
     before = len(belt.gateway.texts)
     belt.with_policy(quiet_hours=ALL_DAY)
     belt.work()

@@ -11,6 +11,7 @@ from email_orchestrator.core.models import SentText, TextStyle
 from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.workflow import actions, answering, drafting, texting
+from email_orchestrator.workflow.desk import Room
 
 from .conftest import OWNER
 
@@ -305,3 +306,18 @@ def test_a_text_of_unknown_fate_is_looked_for_until_the_history_can_be_read(
     belt.keep_trying(2)
     assert belt.gateway.texts == []
     assert belt.state(1) is State.AWAITING_USER
+
+
+def test_an_answer_between_the_parts_of_a_draft_is_acted_on_as_soon_as_the_last_is_out(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    belt.email()
+    belt.poll()
+    belt.draft()
+    texting.text_one(belt.desk, belt.gateway)
+    belt.answer_with("1")
+    texting.text_one(belt.desk, belt.gateway)
+    belt.woken.clear()
+    texting.text_one(belt.desk, belt.gateway)
+    assert belt.woken == [Room.ANSWERING]
+    belt.work()
+    assert belt.state(1) is State.REPLY_SENT

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import limits, scenes, standing
+from . import bare, limits, scenes, standing
 from .house import House, open_house
 from .report import compare, ratios, show
 
@@ -56,11 +56,11 @@ def _measure(house: House, count: int, quick: bool, workers: int, only: list[str
             "mails_per_s_fresh_connection": limits.mail_rate(house, seconds, kept=False),
             "mails_per_s_kept_connection": limits.mail_rate(house, seconds, kept=True),
         },
-        "bare loop, AI 0 ms": lambda: {"workflows_per_s": limits.bare_loop(house, fewer, 0, workers)},
+        "bare loop, AI 0 ms": lambda: bare.batch(house, fewer, 0, workers),
         "batch, AI 0 ms": lambda: scenes.batch(house, count, 0, workers),
-        "bare loop, AI 200 ms": lambda: {"workflows_per_s": limits.bare_loop(house, fewer // 2, 0.2, workers)},
+        "bare loop, AI 200 ms": lambda: bare.batch(house, fewer // 2, 0.2, workers),
         "batch, AI 200 ms": lambda: scenes.batch(house, fewer // 2, 0.2, workers),
-        "bare loop, one at a time": lambda: limits.bare_alone(house, some),
+        "bare loop, one at a time": lambda: bare.alone(house, some),
         "one at a time": lambda: scenes.alone(house, some),
         "answers under load": lambda: scenes.answers_under_load(house, some, workers),
         "1, 2 and 4 daemons": lambda: scenes.several(house, fewer, workers),

@@ -80,6 +80,11 @@ class Workflow:
         """Whether the text that offers the draft, the first or one more, is not out yet: no clock runs until then."""
         return self.state is State.SMS_SENDING or (self.state is State.AWAITING_USER and self.timeout_at is None)
 
+    @property
+    def is_still_to_come(self) -> bool:
+        """Whether nothing of the text that offers the draft was handed to the gateway yet."""
+        return self.is_on_its_way and self.offered_at is None
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratedDraft:

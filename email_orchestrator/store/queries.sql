@@ -413,9 +413,10 @@ SELECT c.*, c.kind IN ('answer', 'notice') OR coalesce(w.draft_revision = c.revi
 UPDATE sms_outbox SET in_doubt_since = now() WHERE id = %(id)s AND claimed_by = %(claim)s
 
 -- name: offered_anew
--- A draft whose handing over came to nothing is handed over now; one that the owner has had for long is left alone.
+-- A draft whose handing over came to nothing is handed over now; one that the owner has by another text is left alone.
 UPDATE workflow_state SET offered_at = now()
  WHERE id = %(id)s AND draft_revision = %(revision)s AND offered_at = %(at)s
+   AND (current_state <> 'awaiting_user' OR timeout_at IS NULL)
 
 -- name: begun_texts
 -- Texts in the midst of their parts that are due within some seconds.
@@ -448,9 +449,11 @@ UPDATE sms_outbox
  WHERE id = %(id)s AND claimed_by = %(claim)s
 
 -- name: not_offered_after_all
--- A draft whose first part was certainly refused was not handed over by that attempt.
+-- A draft whose first part was certainly refused was not handed over by that attempt; one that the owner has by another
+-- text is left alone.
 UPDATE workflow_state SET offered_at = NULL
  WHERE id = %(id)s AND draft_revision = %(revision)s AND offered_at = %(at)s
+   AND (current_state <> 'awaiting_user' OR timeout_at IS NULL)
 
 -- name: hasten_texts
 -- The gateway works again: what waits for another try is due now.

@@ -95,7 +95,8 @@ class Conversation:
         if meaning.is_outdated(workflow, self.said_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
-        if workflow.is_on_its_way and command.verb is not Verb.IGNORE:
+        # What the owner does not have is left only by its number, and nothing else can be done with it.
+        if workflow.is_on_its_way and not (command.verb is Verb.IGNORE and command.workflow_id):
             raise refusal(self.tx, self.desk, workflow)
         match command.verb:
             case Verb.APPROVE:

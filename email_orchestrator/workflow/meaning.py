@@ -28,8 +28,8 @@ def answers(workflow: Workflow, written: datetime) -> bool:
 
 def is_outdated(workflow: Workflow, written: datetime) -> bool:
     """Say whether the owner wrote before the draft was on its way to the phone, or before a later word about it."""
-    if workflow.state is State.AWAITING_USER and workflow.offered_at is None:
-        return is_earlier(written, workflow.updated_at)
+    if workflow.state is State.AWAITING_USER and workflow.is_still_to_come:
+        return is_earlier(written, max(workflow.updated_at, workflow.responded_at or workflow.updated_at))
     if workflow.state is State.AWAITING_USER or (workflow.state is State.SMS_SENDING and workflow.offered_at):
         return not answers(workflow, written)
     decided = workflow.state in (State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT)
@@ -42,11 +42,7 @@ def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime
     These are the ones of `offered` that it can answer or that are just coming again, and those that wait no more, which
     the owner did not know when writing.
     """
-    waiting = {
-        workflow.id
-        for workflow in offered
-        if answers(workflow, written) or (workflow.state is State.AWAITING_USER and workflow.offered_at is None)
-    }
+    waiting = {workflow.id for workflow in offered if answers(workflow, written) or workflow.is_still_to_come}
     return waiting | {row["id"] for row in tx.rows("waits_no_more", written=_second(written))}
 
 

@@ -174,7 +174,7 @@ def held_by_the_night(belt: Belt) -> Belt:
     return belt
 
 
-@pytest.mark.parametrize("words", ["1 #1", "1", "2 #1 shorter", "more #1", "#1"])
+@pytest.mark.parametrize("words", ["1 #1", "1", "2 #1 shorter", "more #1", "#1", "3"])
 def test_who_speaks_of_one_that_the_night_holds_hears_that(held_by_the_night: Belt, words: str) -> None:
     before = len(held_by_the_night.gateway.texts)
     answer_now(held_by_the_night, words)
@@ -193,6 +193,34 @@ def test_one_that_the_night_holds_can_be_left(held_by_the_night: Belt) -> None:
 def test_a_text_from_before_it_came_again_does_not_close_it(held_by_the_night: Belt) -> None:
     held_by_the_night.answer("3 #1", at=datetime.now(UTC) - timedelta(seconds=5))
     assert held_by_the_night.state(1) is State.AWAITING_USER
+
+
+def test_a_later_word_about_it_outranks_one_that_left_it(held_by_the_night: Belt) -> None:
+    held_by_the_night.sql("UPDATE workflow_state SET updated_at = updated_at - interval '1 min'")
+    now = datetime.now(UTC)
+    held_by_the_night.answer("undo #1", at=now - timedelta(seconds=10))
+    held_by_the_night.answer("3 #1", at=now - timedelta(seconds=20))
+    assert held_by_the_night.state(1) is State.AWAITING_USER
+
+
+@pytest.mark.parametrize(("seconds", "sends"), [(-30, False), (5, True)], ids=["from before", "an answer"])
+def test_one_that_two_texts_offer_is_answered_by_what_was_written_since_the_first(
+    held_by_the_night: Belt, seconds: int, sends: bool
+) -> None:
+    belt = held_by_the_night
+    belt.with_policy(quiet_hours=None)
+    belt.sql("UPDATE workflow_state SET updated_at = updated_at - interval '1 min'")
+    belt.sql("UPDATE workflow_event SET at = at - interval '1 min'")
+    belt.gateway.failures.append(UNHEARD)
+    belt.work()
+    belt.answer_with("again #1")
+    texting.text_one(belt.desk, belt.gateway)
+    assert belt.workflow(1).timeout_at is not None
+    belt.gateway.failures.append(DOWN)
+    belt.hurry()
+    belt.work()
+    belt.answer("1 #1", at=datetime.now(UTC) + timedelta(seconds=seconds))
+    assert bool(belt.mailer.mails) is sends
 
 
 def test_a_page_tells_that_one_waits_for_the_morning(held_by_the_night: Belt, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.states import Actor, State
-from ..errors import Kind, OrchestratorError, ServiceError, WrongState
+from ..errors import Kind, OrchestratorError, ServiceError
 from . import common, interruption, terminal
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ def _until_next_look(desk: Desk, workflow_id: int) -> float | None:
 
 def _outcome(desk: Desk, workflow_id: int) -> str:
     """Say that a reply is out; raises OrchestratorError with what happened and what to do when it is not."""
-    from ..core.wording import what_happened
     from ..store import memory, workflows
+    from ..workflow.desk import refusal
 
     with desk.database.transaction() as tx:
         workflow = workflows.get(tx, workflow_id)
@@ -200,7 +200,8 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
                 Kind.TRANSIENT,
             )
         case _:
-            raise WrongState(what_happened(workflow, desk.policy))
+            with desk.database.transaction() as tx:
+                raise refusal(tx, desk, workflow)
 
 
 def _each(

@@ -32,8 +32,8 @@ def sent(workflow: Workflow) -> str:
 
 
 def sending_soon(workflow: Workflow, delay: int) -> str:
-    """Say that an approved reply leaves after the delay, and how to stop it."""
-    return f'Sending to {display_address(workflow.sender)} in {delay} s (#{workflow.id}). Text "undo" to stop it.'
+    """Say that an approved reply leaves after the delay."""
+    return f"Sending to {display_address(workflow.sender)} in {delay} s (#{workflow.id})."
 
 
 def waits_for_mail(workflow: Workflow, until: datetime | None, policy: Policy) -> str:
@@ -42,7 +42,7 @@ def waits_for_mail(workflow: Workflow, until: datetime | None, policy: Policy) -
         rest = 'the mail account does not let us in. Mend it, then text "retry".'
     else:
         rest = f"no mail goes out for now. It does by itself from {show_time(until, policy)}."
-    return f"#{workflow.id} is approved, but {rest} {how_to_stop(workflow)}"
+    return f"#{workflow.id} is approved, but {rest}"
 
 
 def how_to_stop(workflow: Workflow) -> str:
@@ -118,7 +118,7 @@ def nothing_to(verb: str) -> str:
 
 
 def nothing_waits(happened: str) -> str:
-    """Say that no draft waits, and what became of the last one, if there was any."""
+    """Say that no draft waits, and what happened to the last one, if there was any."""
     return f"{NOTHING_WAITS} {happened}".rstrip()
 
 
@@ -164,7 +164,7 @@ def carrier_word(word: str) -> str:
     return f"{word} is not a command here, but your carrier may act on it and block these texts. {MENU}"
 
 
-def what_happened(workflow: Workflow, policy: Policy, reason: str | None = None) -> str:
+def how_it_stands(workflow: Workflow, policy: Policy, reason: str | None = None) -> str:
     """Say what became of a workflow and when, for a command that comes too late or too soon.
 
     `reason` is why it was closed, where that is not its `error`.

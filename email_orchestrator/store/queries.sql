@@ -294,10 +294,18 @@ UPDATE workflow_state SET user_responded_at = greatest(user_responded_at, %(at)s
  WHERE current_state IN ('awaiting_user', 'sms_sending') AND (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))
 
 -- name: before_approval
--- Whether the rest of a draft was shown to the owner in a later second than this, and the pause of all mail, if any.
-SELECT EXISTS (SELECT FROM sms_outbox
-                WHERE workflow_id = %(id)s AND revision = %(revision)s AND kind = 'more'
-                  AND sent_at >= date_trunc('second', %(since)s::timestamptz) + interval '1 s') AS rest_shown,
+-- Whether the rest of a draft was shown to the owner in a later second than this, who had not seen it whole by then,
+-- whether an earlier reply may be out, and the pause of all mail, if any.
+WITH shown AS (
+    SELECT kind = 'more' AS rest, hidden_chars = 0 AS whole,
+           sent_at >= date_trunc('second', %(since)s::timestamptz) + interval '1 s' AS later
+      FROM sms_outbox
+     WHERE workflow_id = %(id)s AND revision = %(revision)s AND status = 'sent' AND channel = 'sms'
+       AND sent_at >= coalesce(%(offered)s, sent_at)
+)
+SELECT EXISTS (SELECT FROM shown WHERE rest AND later) AND NOT EXISTS (SELECT FROM shown WHERE whole AND NOT later)
+           AS rest_shown,
+       EXISTS (SELECT FROM workflow_event WHERE workflow_id = %(id)s AND reason = %(unknown)s) AS may_be_out,
        (SELECT value FROM service_state WHERE key = 'mail_pause') AS pause
 
 -- name: approved
@@ -465,13 +473,15 @@ UPDATE sms_outbox SET next_attempt_at = now()
 UPDATE sms_outbox SET channel = 'sms' WHERE status = 'queued' AND channel = 'email' AND claimed_until IS NULL
 
 -- name: draft_shown
--- Record how much of a workflow's current draft the owner has still not seen.
-UPDATE workflow_state SET hidden_chars = %(hidden)s WHERE id = %(id)s AND draft_revision = %(revision)s
+-- Record how much of a workflow's current draft the owner has still not seen. What was seen stays seen, unless the draft
+-- is offered anew.
+UPDATE workflow_state SET hidden_chars = CASE WHEN %(anew)s THEN %(hidden)s ELSE least(hidden_chars, %(hidden)s) END
+ WHERE id = %(id)s AND draft_revision = %(revision)s
 
 -- name: left_out
 -- How much of a draft the last text that showed it did not show.
 SELECT hidden_chars FROM sms_outbox
- WHERE workflow_id = %(id)s AND revision = %(revision)s AND status = 'sent'
+ WHERE workflow_id = %(id)s AND revision = %(revision)s AND status = 'sent' AND channel = 'sms'
  ORDER BY sent_at DESC, id DESC LIMIT 1
 
 -- name: draft_texted

@@ -80,7 +80,7 @@ def due(tx: Transaction, workflow_id: int) -> Due | None:
 def left_out(tx: Transaction, workflow: Workflow) -> int:
     """Count the characters at the end of a draft that the last text about it did not show, be they known or not."""
     row = tx.row("left_out", id=workflow.id, revision=workflow.revision)
-    return row["hidden_chars"] if row else workflow.hidden_chars
+    return row["hidden_chars"] if row else 0
 
 
 def queue(

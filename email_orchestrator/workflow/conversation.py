@@ -8,7 +8,7 @@ from ..core import wording
 from ..core.commands import Command, Verb, parse_command
 from ..core.hours import is_answer
 from ..core.models import InboundText, Workflow
-from ..core.states import Actor, State
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import WrongState
 from ..store import texts, workflows
 from ..store.texts import Received, Sort
@@ -131,7 +131,14 @@ class Conversation:
     def _approve(self, workflow: Workflow) -> None:
         if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
             raise WrongState(wording.not_shown_yet(workflow))
-        [found] = self.tx.rows("before_approval", id=workflow.id, revision=workflow.revision, since=self.said_at)
+        [found] = self.tx.rows(
+            "before_approval",
+            id=workflow.id,
+            revision=workflow.revision,
+            offered=workflow.offered_at,
+            since=self.said_at,
+            unknown=OUTCOME_UNKNOWN,
+        )
         if found["rest_shown"]:
             raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
         delay = self.desk.policy.send_delay
@@ -140,10 +147,11 @@ class Conversation:
         self.tx.commit_asynchronously()
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
         due = self.tx.now + timedelta(seconds=delay)
+        way_back = "" if found["may_be_out"] else f" {wording.how_to_stop(workflow)}"
         if rest := mail_rests(self.tx, self.desk, workflow, found["pause"], due):
-            self.say(rest)
+            self.say(rest + way_back)
         elif delay:
-            self._confirm(wording.sending_soon(workflow, delay))
+            self._confirm(wording.sending_soon(workflow, delay) + way_back)
 
     def _edit(self, workflow: Workflow, command: Command) -> None:
         if workflow.state is State.AWAITING_USER and not command.words:
@@ -156,7 +164,7 @@ class Conversation:
     def _more(self, workflow: Workflow) -> None:
         if workflow.state is not State.AWAITING_USER:
             raise refusal(self.tx, self.desk, workflow)
-        if hidden := texts.left_out(self.tx, workflow):
+        if hidden := max(texts.left_out(self.tx, workflow), workflow.hidden_chars):
             actions.show_more(self.tx, self.desk, workflow, hidden, urgent=self.fresh)
         else:
             self.say(wording.nothing_hidden(workflow))

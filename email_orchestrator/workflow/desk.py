@@ -206,11 +206,12 @@ def what_happened(tx: Transaction, desk: Desk, workflow: Workflow) -> str:
     # Where a reply may be out, the row says that, and only the history why the workflow was closed.
     closed_in_doubt = workflow.state is State.USER_IGNORED and workflow.doubt
     reason = workflows.events(tx, workflow.id)[-1].reason if closed_in_doubt else None
-    happened = wording.what_happened(workflow, desk.policy, reason)
-    if workflow.state is State.USER_APPROVED and may_be_taken_back(tx, workflow):
+    happened = wording.how_it_stands(workflow, desk.policy, reason)
+    if workflow.state is State.USER_APPROVED and workflow.send_started_at is None:
         due = workflow.next_attempt_at or tx.now
-        rest = mail_rests(tx, desk, workflow, memory.recall(tx, memory.MAIL_PAUSE), due)
-        happened = rest or f"{happened} {wording.how_to_stop(workflow)}"
+        happened = mail_rests(tx, desk, workflow, memory.recall(tx, memory.MAIL_PAUSE), due) or happened
+        if may_be_taken_back(tx, workflow):
+            happened = f"{happened} {wording.how_to_stop(workflow)}"
     return happened
 
 

@@ -128,9 +128,8 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflo
             timeout_at=tx.now + timedelta(seconds=timeout_after),
         )
         return
-    if text.sort is Sort.REMINDER:
-        return  # it takes nothing away from what the owner has seen
-    tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars)
+    anew = text.sort is Sort.OFFER and workflow.is_on_its_way
+    tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars, anew=anew)
     if text.sort is Sort.OFFER:
         if workflow.is_on_its_way:
             tx.after_commit(lambda: desk.wake(Room.ANSWERING))

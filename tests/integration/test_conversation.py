@@ -17,7 +17,8 @@ from email_orchestrator.workflow import answering, conversation, drafting, recei
 if TYPE_CHECKING:
     from .conftest import Belt
 
-LONG = "All work and no play makes a very long letter indeed. " * 80
+SENTENCE = "All work and no play makes a very long letter indeed. "
+LONG = SENTENCE * 80
 
 
 # Which draft is meant -----------------------------------------------------------------------------------------------
@@ -303,31 +304,85 @@ def test_a_reminder_comes_once_with_the_draft(belt: Belt) -> None:
     assert belt.state(1) is State.REPLY_SENT
 
 
-def reminded_of_a_long_draft(belt: Belt) -> None:
-    """Have a draft of many parts seen whole, part by part, and then a reminder that shows its beginning."""
-    belt.generator.texts.append("All work and no play makes a very long letter indeed. " * 200)
+def seen_whole(belt: Belt, draft: str) -> None:
+    """Have a draft of several texts offered, and shown whole."""
+    belt.generator.texts.append(draft)
     belt.offered()
-    while belt.workflow(1).hidden_chars:
-        belt.answer("more")
+    for _ in range(20):
+        if belt.workflow(1).hidden_chars:
+            belt.answer("more")
+    assert "1=Send" in belt.gateway.texts[-1]
+
+
+def remind(belt: Belt) -> None:
     belt.sql("UPDATE workflow_state SET remind_at = now()")
     belt.check_timeouts()
-    assert 'text "more #1"' in belt.gateway.texts[-1]
 
 
 def test_more_follows_on_a_reminder_that_does_not_show_the_whole_draft(belt: Belt) -> None:
-    reminded_of_a_long_draft(belt)
-    shown = []
-    while "continued" in (text := belt.answer("more #1"))[0]:
-        shown += text
+    seen_whole(belt, SENTENCE * 200)
+    remind(belt)
+    assert 'text "more #1"' in belt.gateway.texts[-1]
+    shown = belt.answer("more #1")
+    assert "continued" in shown[0]
     assert "1=Send" in shown[-1]
-    assert text == ['You have seen all of #1. "again #1" texts it once more.']
+    assert belt.answer("more #1") == ['You have seen all of #1. "again #1" texts it once more.']
 
 
 @pytest.mark.parametrize("words", ["1", "1 #1"])
-def test_a_reminder_takes_nothing_away_from_what_the_owner_has_seen(belt: Belt, words: str) -> None:
-    reminded_of_a_long_draft(belt)
+@pytest.mark.parametrize("shown", ["", "more #1", "again #1"])
+def test_what_the_owner_has_seen_stays_seen(belt: Belt, words: str, shown: str) -> None:
+    seen_whole(belt, SENTENCE * 500)
+    remind(belt)
+    if shown:
+        belt.answer(shown)
+        assert "more #1" in belt.gateway.texts[-1]
     belt.answer(words)
     assert belt.state(1) is State.REPLY_SENT
+
+
+def test_an_approval_that_crosses_with_parts_seen_before_counts(belt: Belt) -> None:
+    seen_whole(belt, SENTENCE * 200)
+    belt.sql("UPDATE sms_outbox SET sent_at = sent_at - interval '1 min'")
+    belt.sql("UPDATE workflow_state SET offered_at = offered_at - interval '2 min'")
+    remind(belt)
+    belt.answer("more #1")
+    belt.answer("1 #1", at=datetime.now(UTC) - timedelta(seconds=5))
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_reminder_that_shows_all_of_a_draft_lets_it_be_approved(belt: Belt) -> None:
+    belt.generator.texts.append(SENTENCE * 100)
+    belt.offered()
+    assert belt.workflow(1).hidden_chars
+    belt.with_policy(style=TextStyle(max_parts=20))
+    remind(belt)
+    assert "1=Send" in belt.gateway.texts[-1]
+    belt.answer("1")
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_parts_that_went_by_email_are_texted_when_asked_for_again(belt: Belt) -> None:
+    belt.generator.texts.append(SENTENCE * 200)
+    belt.offered()
+    belt.answer_with("more #1")
+    belt.gateway.failures.extend([ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)] * 4)
+    belt.keep_trying(6)
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["owner@example.com"]
+    assert "continued" in belt.answer("more #1")[0]
+    belt.answer("1 #1")
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_more_of_a_draft_that_was_rewritten_begins_with_what_its_own_text_left_out(belt: Belt) -> None:
+    belt.generator.texts.extend([SENTENCE * 400, SENTENCE * 100])
+    belt.offered()
+    belt.answer("2 shorter")
+    assert belt.workflow(1).hidden_chars
+    assert "1=Send" in belt.answer("more #1")[-1]
+    belt.sql("DELETE FROM sms_outbox")
+    belt.sql("UPDATE workflow_state SET hidden_chars = 100")
+    assert "continued" in belt.answer("more #1")[0]
 
 
 def test_several_reminders_due_at_once_are_one_text(belt: Belt) -> None:

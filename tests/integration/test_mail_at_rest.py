@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from shell import ACCOUNT, Shell
 
+from email_orchestrator.core.hours import show_time
 from email_orchestrator.core.states import State
 from email_orchestrator.demo.standins import MailStandIn
 from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
@@ -68,11 +69,9 @@ def test_who_approves_hears_until_when_it_waits(belt: Belt) -> None:
     belt.with_policy(timezone=ZoneInfo("Asia/Kolkata"))
     at_rest(belt, FULL)
     [said] = belt.answer("1 #2")
-    [(until,)] = belt.sql(
-        "SELECT (value ->> 'until')::timestamptz AT TIME ZONE 'Asia/Kolkata' FROM service_state"
-        " WHERE key = 'mail_pause'"
-    )
-    assert f"no mail goes out for now. It does by itself from {until:%d %b %H:%M}." in said
+    [(until,)] = belt.sql("SELECT (value ->> 'until')::timestamptz FROM service_state WHERE key = 'mail_pause'")
+    assert f"no mail goes out for now. It does by itself from {show_time(until, belt.desk.policy)}." in said
+    assert until.astimezone(ZoneInfo("Asia/Kolkata")).strftime("%H:%M") in said
 
 
 @pytest.mark.parametrize("words", ["1 #2", "#2"])
@@ -80,9 +79,10 @@ def test_a_rest_that_is_over_before_the_delay_is_hastens_nothing(belt: Belt, wor
     at_rest(belt, FULL)
     belt.with_policy(send_delay=86_400)
     answers = [belt.answer("1 #2"), belt.answer(words)]
-    [(due,)] = belt.sql("SELECT next_attempt_at AT TIME ZONE 'UTC' FROM workflow_state WHERE id = 2")
+    due = belt.workflow(2).next_attempt_at
+    assert due is not None
     for [said] in answers:
-        assert f"It does by itself from {due:%d %b %H:%M}." in said
+        assert f"It does by itself from {show_time(due, belt.desk.policy)}." in said
 
 
 def test_once_the_rest_is_over_nobody_hears_of_it(belt: Belt) -> None:
@@ -99,14 +99,37 @@ def test_who_has_second_thoughts_hears_how_to_stop_a_reply(belt: Belt, words: st
     assert belt.answer(words) == ['#1 is approved and on its way out. Text "undo #1" to stop it.']
 
 
-def test_nobody_is_told_to_stop_what_may_be_out(belt: Belt) -> None:
+def of_unknown_fate(belt: Belt) -> None:
+    """Have a reply of #1 of which nobody knows whether it is out."""
     belt.sent_mail = None
     belt.offered()
-    belt.mailer.failures.extend([ServiceError("SMTP server", "no answer", Kind.UNKNOWN), BUSY])
+    belt.mailer.failures.append(ServiceError("SMTP server", "no answer", Kind.UNKNOWN))
     belt.answer("1")
+
+
+def test_nobody_is_told_to_stop_what_may_be_out(belt: Belt) -> None:
+    of_unknown_fate(belt)
+    belt.mailer.failures.append(BUSY)
     belt.answer("retry #1")
     for words in ("3 #1", "undo #1"):
         assert belt.answer(words) == ["#1 is approved and on its way out."]
+
+
+def test_nobody_is_told_to_stop_what_comes_again_and_may_be_out(belt: Belt) -> None:
+    of_unknown_fate(belt)
+    belt.with_policy(signature="-- \nnew", send_delay=60)
+    belt.answer("retry #1")
+    assert belt.answer("1 #1") == ["Sending to john@example.com in 60 s (#1)."]
+    assert belt.answer("undo #1") == ["#1 is approved and on its way out."]
+
+
+@pytest.mark.parametrize("words", ["1 #1", "#1", "1"])
+def test_what_may_be_out_is_said_to_rest_as_well(belt: Belt, words: str) -> None:
+    of_unknown_fate(belt)
+    belt.mailer.failures.append(SHUT)
+    belt.answer("retry #1")
+    [said] = belt.answer(words)
+    assert said.endswith('#1 is approved, but the mail account does not let us in. Mend it, then text "retry".')
 
 
 def test_what_a_shell_approved_meanwhile_leaves_as_soon_as_mail_works(

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from email_orchestrator.core.states import State
+from email_orchestrator.core.states import OUTCOME_UNKNOWN, State
 from email_orchestrator.store.connection import SESSION
 from email_orchestrator.store.counting import CLOSED
 from email_orchestrator.store.emails import LIMITS
@@ -55,7 +55,13 @@ ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "offered": {},
     "approved": {},
     "waits_no_more": {"written": "2999-01-01"},
-    "before_approval": {"id": FINISHED, "revision": 1, "since": "2999-01-01"},
+    "before_approval": {
+        "id": FINISHED,
+        "revision": 1,
+        "since": "2999-01-01",
+        "offered": None,
+        "unknown": OUTCOME_UNKNOWN,
+    },
     "begun_texts": {"within": 3, "quiet": True, "fresh": 900},
     "replies_to_senders": {"senders": ["person-7@example.com"], "since": "2999-01-01"},
     "overtaken": {"ids": [FINISHED]},

@@ -273,7 +273,7 @@ def test_an_approval_can_be_undone_until_it_is_handed_to_smtp(belt: Belt) -> Non
     belt.with_policy(send_delay=60)
     workflow = belt.offered()
     [answer] = belt.answer("1")
-    assert 'in 60 s (#1). Text "undo" to stop it' in answer
+    assert 'in 60 s (#1). Text "undo #1" to stop it' in answer
     [answer] = belt.answer("undo")
     assert "not sent" in answer
     assert belt.state(workflow.id) is State.AWAITING_USER

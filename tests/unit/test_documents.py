@@ -56,7 +56,7 @@ GIVEN: dict[str, Any] = {
 # What confirms that all is well, or is a part of another sentence.
 GOOD_NEWS = {
     *("about", "sent", "sending_soon", "rewriting", "ignored", "undone", "trying_again"),
-    *("what_to_change", "nothing_hidden", "what_happened", "how_to_stop", "fate"),
+    *("what_to_change", "nothing_hidden", "how_it_stands", "how_to_stop", "fate"),
 }
 
 
@@ -74,7 +74,7 @@ def sentences() -> dict[str, str]:
         until = None if trouble is Trouble.CREDENTIALS else AT
         told[f"mail_paused {trouble}"] = notices.mail_paused(trouble, REFUSED, until, POLICY)
     for state in State:
-        told[f"what_happened {state}"] = wording.what_happened(replaced(state), POLICY)
+        told[f"how_it_stands {state}"] = wording.how_it_stands(replaced(state), POLICY)
     return told
 
 

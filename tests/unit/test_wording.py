@@ -24,18 +24,18 @@ ONE = Workflow(
 
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_can_be_told_in_a_sentence_that_names_the_workflow(state: State) -> None:
-    sentence = wording.what_happened(replace(ONE, state=state, error="reason"), POLICY)
+    sentence = wording.how_it_stands(replace(ONE, state=state, error="reason"), POLICY)
     assert "#7" in sentence
     assert sentence.endswith(".")
 
 
 def test_a_draft_that_comes_once_more_is_not_said_to_wait_for_an_answer_yet() -> None:
-    assert "waits for you" in wording.what_happened(ONE, POLICY)
-    assert wording.what_happened(replace(ONE, timeout_at=None), POLICY) == "The draft of #7 is being texted to you."
+    assert "waits for you" in wording.how_it_stands(ONE, POLICY)
+    assert wording.how_it_stands(replace(ONE, timeout_at=None), POLICY) == "The draft of #7 is being texted to you."
 
 
 def test_what_was_sent_is_told_with_whom_and_when() -> None:
-    sentence = wording.what_happened(replace(ONE, state=State.REPLY_SENT, reply_sent_at=AT), POLICY)
+    sentence = wording.how_it_stands(replace(ONE, state=State.REPLY_SENT, reply_sent_at=AT), POLICY)
     assert sentence == "#7 was already sent to john@example.com on 22 Nov 14:05."
 
 

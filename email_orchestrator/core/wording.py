@@ -62,7 +62,10 @@ def ignored(workflow: Workflow) -> str:
 
 def undone(workflow: Workflow) -> str:
     """Confirm that an approval was taken back."""
-    return f"Taken back: #{workflow.id} was not sent and waits again. 1 #{workflow.id} sends it."
+    number = f"#{workflow.id}"
+    if workflow.timeout_at is None:
+        return f"Taken back: {number} was not sent. Its draft is still to come as a text."
+    return f"Taken back: {number} was not sent and waits again. 1 {number} sends it."
 
 
 def trying_again(workflow: Workflow) -> str:
@@ -128,10 +131,11 @@ def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
         return NOTHING_WAITS
     count = f"{len(workflows)} drafts wait" if len(workflows) > 1 else "1 draft waits"
     head = f"{count}:" if verb is None else f"Which one? Nothing was done yet. {count}:"
-    first = workflows[0].id
-    words = f"1 #{first} sends, 2 #{first} <what to change> rewrites, 3 #{first} leaves it."
+    names = [about(one) + (" (still to come as a text)" if one.is_still_to_come else "") for one in workflows[:10]]
     more = [f"and {len(workflows) - 10} more"] if len(workflows) > 10 else []
-    return "\n".join([head, *(about(workflow) for workflow in workflows[:10]), *more, words])
+    first = next((f"#{one.id}" for one in workflows if not one.is_still_to_come), None)
+    words = [f"1 {first} sends, 2 {first} <what to change> rewrites, 3 {first} leaves it."] if first else []
+    return "\n".join([head, *names, *more, *words])
 
 
 def undo_which(workflows: Sequence[Workflow]) -> str:

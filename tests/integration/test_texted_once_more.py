@@ -185,6 +185,21 @@ def test_who_speaks_of_one_that_the_night_holds_hears_that(held_by_the_night: Be
     assert held_by_the_night.state(1) is State.AWAITING_USER
 
 
+def test_one_that_the_night_holds_is_listed_as_still_to_come(held_by_the_night: Belt) -> None:
+    assert held_by_the_night.answer("list") == [
+        '1 draft waits:\n#1 john@example.com: "Meeting" (still to come as a text)'
+    ]
+    held_by_the_night.with_policy(quiet_hours=None)
+    held_by_the_night.offered(sender="maria@example.org")
+    assert "1 #1 sends" in held_by_the_night.answer("list")[0]
+
+
+def test_an_undo_of_one_that_the_night_holds_says_that_it_is_still_to_come(held_by_the_night: Belt) -> None:
+    with held_by_the_night.database.transaction() as tx:
+        actions.approve(tx, held_by_the_night.desk, actions.find(tx, "1"), Actor.CLI, delay=120)
+    assert held_by_the_night.answer("undo #1") == ["Taken back: #1 was not sent. Its draft is still to come as a text."]
+
+
 def test_one_that_the_night_holds_can_be_left(held_by_the_night: Belt) -> None:
     answer_now(held_by_the_night, "3 #1")
     assert held_by_the_night.state(1) is State.USER_IGNORED

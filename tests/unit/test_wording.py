@@ -54,6 +54,13 @@ def test_a_list_names_every_draft_and_the_words_to_use() -> None:
     assert "1 #7 sends" in text
 
 
+def test_a_list_does_not_give_words_for_a_draft_that_is_still_to_come() -> None:
+    coming = replace(ONE, offered_at=None, timeout_at=None)
+    text = wording.waiting_list([coming, replace(ONE, id=8)])
+    assert '#7 john@example.com: "Meeting" (still to come as a text)' in text
+    assert "1 #8 sends" in text
+
+
 def test_a_long_list_says_how_many_it_leaves_out() -> None:
     many = [replace(ONE, id=number) for number in range(1, 15)]
     assert "and 4 more" in wording.waiting_list(many)

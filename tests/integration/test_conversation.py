@@ -351,6 +351,21 @@ def test_an_approval_that_crosses_with_parts_seen_before_counts(belt: Belt) -> N
     assert belt.state(1) is State.REPLY_SENT
 
 
+def test_an_approval_from_before_the_rest_was_shown_anew_does_not_count(belt: Belt) -> None:
+    seen_whole(belt, SENTENCE * 200)
+    belt.sql("UPDATE sms_outbox SET sent_at = sent_at - interval '1 hour'")
+    belt.sql("UPDATE workflow_state SET timeout_at = now()")
+    belt.check_timeouts()
+    belt.answer("again #1")
+    for column in ("offered_at", "user_responded_at"):
+        belt.sql(f"UPDATE workflow_state SET {column} = {column} - interval '1 min'")
+    belt.answer("more #1")
+    belt.sql("UPDATE workflow_state SET user_responded_at = NULL")
+    [answer] = belt.answer("1 #1", at=datetime.now(UTC) - timedelta(seconds=20))
+    assert "crossed" in answer
+    assert belt.state(1) is State.AWAITING_USER
+
+
 def test_a_reminder_that_shows_all_of_a_draft_lets_it_be_approved(belt: Belt) -> None:
     belt.generator.texts.append(SENTENCE * 100)
     belt.offered()
@@ -375,13 +390,24 @@ def test_parts_that_went_by_email_are_texted_when_asked_for_again(belt: Belt) ->
 
 
 def test_more_of_a_draft_that_was_rewritten_begins_with_what_its_own_text_left_out(belt: Belt) -> None:
-    belt.generator.texts.extend([SENTENCE * 400, SENTENCE * 100])
+    belt.generator.texts.extend([SENTENCE * 400, "Yes, gladly."])
     belt.offered()
     belt.answer("2 shorter")
-    assert belt.workflow(1).hidden_chars
-    assert "1=Send" in belt.answer("more #1")[-1]
+    belt.sql("UPDATE sms_outbox SET sent_at = now() + interval '1 s' WHERE revision = 1")
+    assert belt.answer("more #1") == ['You have seen all of #1. "again #1" texts it once more.']
+
+
+def test_more_is_reckoned_from_what_has_been_texted_and_not_from_what_is_going_to_be(belt: Belt) -> None:
+    seen_whole(belt, SENTENCE * 200)
+    belt.sql("UPDATE workflow_state SET remind_at = now()")
+    upkeep.check_timeouts(belt.desk)
+    assert "You have seen all" in belt.answer("more #1")[0]
+
+
+def test_more_can_be_had_of_a_draft_whose_texts_are_gone(belt: Belt) -> None:
+    belt.generator.texts.append(SENTENCE * 200)
+    belt.offered()
     belt.sql("DELETE FROM sms_outbox")
-    belt.sql("UPDATE workflow_state SET hidden_chars = 100")
     assert "continued" in belt.answer("more #1")[0]
 
 

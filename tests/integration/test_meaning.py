@@ -104,10 +104,16 @@ def test_an_approval_from_before_the_rest_of_a_draft_was_shown_does_not_count(be
 # Drafts of which the owner cannot know that they wait no more -------------------------------------------------------
 
 
-def test_a_bare_approval_is_asked_about_while_the_owner_cannot_know_that_a_draft_was_overtaken(two: Belt) -> None:
+@pytest.mark.parametrize("is_drafted", [False, True])
+def test_a_bare_approval_is_asked_about_while_the_owner_cannot_know_that_a_draft_was_overtaken(
+    two: Belt, is_drafted: bool
+) -> None:
     # The newer email closes #2 without a word; its own draft, which says so, takes the AI half a minute.
     two.email(sender="john@example.com", thread_id="<t@x>")
     two.poll()
+    if is_drafted:
+        two.draft()
+    two.sql("UPDATE workflow_event SET at = at - interval '1 min'")
     assert two.state(2) is State.USER_IGNORED
     two.text("1")  # to what the phone shows last: #2
     answering.answer_one(two.desk)

@@ -71,6 +71,8 @@ def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = Non
 
 
 def _remember_poll(tx: Transaction, at: datetime, unfinished_since: datetime | None) -> None:
+    # It is never on the disk without what was taken before it; where it is lost, the next poll reaches further back.
+    tx.commit_asynchronously()
     memory.remember(tx, memory.LAST_POLL, {"at": at, "unfinished_since": unfinished_since})
 
 
@@ -86,7 +88,7 @@ def _take(desk: Desk, ids: list[str]) -> int:
 
 def _take_together(desk: Desk, ids: list[str]) -> int:
     with desk.database.transaction() as tx:
-        # What is lost is still pending, and taken again; the note of the poll is written down after it.
+        # What is lost is still pending, and taken again.
         tx.commit_asynchronously()
         fresh = emails.new_emails(tx, ids)
         parsed = {email.message_id: parse_sender(email.sender) or ("", clean_line(email.sender)) for email in fresh}

@@ -55,10 +55,24 @@ def shaky(server_folder: Path) -> Iterator[Shaky]:
         server.stop()
 
 
+def test_an_email_whose_taking_went_down_with_the_server_is_taken_again(shaky: Shaky) -> None:
+    belt = shaky.belt
+    belt.poll()
+    belt.email()
+    shaky.hold_back()
+    assert belt.poll() == 1
+    shaky.die_and_come_back()
+    assert belt.sql("SELECT count(*) FROM workflow_state") == [(0,)]
+    assert belt.poll() == 1
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER
+
+
 def test_a_draft_that_went_down_with_the_server_is_asked_for_again_and_texted_once(shaky: Shaky) -> None:
     belt = shaky.belt
     belt.email()
     belt.poll()
+    belt.sql("UPDATE service_state SET updated_at = now()")  # waits for the disk, and brings along what is before it
     shaky.hold_back()
     belt.draft()
     assert belt.state(1) is State.SMS_SENDING

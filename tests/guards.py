@@ -327,7 +327,7 @@ GUARDS = (
     Guard(
         "who approves while mail rests hears of it",
         CONVERSATION,
-        'if rest := mail_rests(self.tx, self.desk, workflow, found["pause"]):',
+        'if rest := mail_rests(self.tx, self.desk, workflow, found["pause"], due):',
         "if rest := None:",
         ("tests/integration/test_mail_at_rest.py",),
     ),

@@ -64,7 +64,7 @@ def undone(workflow: Workflow) -> str:
     """Confirm that an approval was taken back."""
     number = f"#{workflow.id}"
     if workflow.timeout_at is None:
-        return f"Taken back: {number} was not sent. Its draft is still to come as a text."
+        return f"Taken back: {number} was not sent. Its draft comes once more as a text."
     return f"Taken back: {number} was not sent and waits again. 1 {number} sends it."
 
 
@@ -105,6 +105,11 @@ def answered_too_early(workflow: Workflow, verb: Verb) -> str:
     return f"Your text crossed with a newer draft of {about(workflow)}. If you mean the one you have now, text {words}."
 
 
+def still_to_come(happened: str, workflow: Workflow, verb: Verb) -> str:
+    """Refuse an answer to a draft that is still to come, as `happened` tells; say how to leave it all the same."""
+    return f"{happened} 3 #{workflow.id} leaves it." if verb is Verb.IGNORE else happened
+
+
 def unknown_number(number: int) -> str:
     """Say that no workflow has this number."""
     return f'There is no #{number}. Text "list" to see what waits.'
@@ -133,9 +138,9 @@ def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
     head = f"{count}:" if verb is None else f"Which one? Nothing was done yet. {count}:"
     names = [about(one) + (" (still to come as a text)" if one.is_still_to_come else "") for one in workflows[:10]]
     more = [f"and {len(workflows) - 10} more"] if len(workflows) > 10 else []
-    first = next((f"#{one.id}" for one in workflows if not one.is_still_to_come), None)
-    words = [f"1 {first} sends, 2 {first} <what to change> rewrites, 3 {first} leaves it."] if first else []
-    return "\n".join([head, *names, *more, *words])
+    first = next((f"#{one.id}" for one in workflows[:10] if not one.is_still_to_come), None)
+    words = f"1 {first} sends, 2 {first} <what to change> rewrites, 3 {first} leaves it."
+    return "\n".join([head, *names, *more, words if first else f"3 #{workflows[0].id} leaves it."])
 
 
 def undo_which(workflows: Sequence[Workflow]) -> str:

@@ -371,6 +371,16 @@ SELECT g.place, d.ai_draft_id
 INSERT INTO sms_outbox (workflow_id, revision, kind, channel, urgent, parts, hidden_chars)
 VALUES (%(workflow_id)s, %(revision)s, %(kind)s, %(channel)s, %(urgent)s, %(parts)s, %(hidden)s)
 
+-- name: offer_anew
+-- Have nothing that was queued about a draft go out any more, nor count when it does, for another text is to offer it. Of
+-- a draft on its way to the owner nothing counts as handed over then.
+WITH closed AS (
+    UPDATE sms_outbox SET status = 'unwanted', claimed_by = NULL, claimed_until = NULL
+     WHERE workflow_id = %(id)s AND status = 'queued' AND kind IN ('offer', 'more', 'reminder')
+)
+UPDATE workflow_state SET offered_at = NULL, user_responded_at = greatest(user_responded_at, %(said_at)s)
+ WHERE id = %(id)s AND (current_state = 'sms_sending' OR (current_state = 'awaiting_user' AND timeout_at IS NULL))
+
 -- name: text_turn
 -- Let the leases of texts follow one another, so that no two begin at once.
 SELECT pg_advisory_xact_lock(7003120)

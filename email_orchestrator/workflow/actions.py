@@ -18,7 +18,7 @@ from ..errors import NotFound, WrongState
 from ..store import emails, texts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
-from .desk import Desk, advance, may_be_taken_back, offer, offer_note, refusal, texting_room
+from .desk import Desk, advance, may_be_taken_back, offer_anew, offer_note, refusal, texting_room
 from .letters import write_letter
 from .pausing import resume_mail
 
@@ -153,8 +153,8 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         remind_at=None if was_on_its_way else tx.now + timedelta(seconds=desk.policy.response_timeout),
         timeout_at=None if was_on_its_way else tx.now + timedelta(seconds=desk.policy.final_timeout),
     )
-    if was_on_its_way and texts.due(tx, workflow.id) is None:
-        offer(tx, desk, workflow, "Once more", said_at=said_at)
+    if was_on_its_way:
+        offer_anew(tx, desk, workflow, "Once more", said_at=said_at)
 
 
 def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
@@ -226,7 +226,7 @@ def show_more(tx: Transaction, desk: Desk, workflow: Workflow, hidden: int, *, u
 def _offer_current(tx: Transaction, desk: Desk, workflow: Workflow, note: str, said_at: datetime | None = None) -> None:
     current = workflows.get(tx, workflow.id)
     if current is not None:
-        offer(tx, desk, current, note, said_at=said_at)
+        offer_anew(tx, desk, current, note, said_at=said_at)
 
 
 def _move(

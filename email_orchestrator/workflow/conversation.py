@@ -92,12 +92,13 @@ class Conversation:
             note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
             return f"{command.verb}: #{workflow.id} offered again"
+        # What the owner does not have is left only by its number, and nothing else can be done with it.
+        if workflow.is_still_to_come and not (command.verb is Verb.IGNORE and command.workflow_id):
+            happened = what_happened(self.tx, self.desk, workflow)
+            raise WrongState(wording.still_to_come(happened, workflow, command.verb))
         if meaning.is_outdated(workflow, self.said_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
-        # What the owner does not have is left only by its number, and nothing else can be done with it.
-        if workflow.is_on_its_way and not (command.verb is Verb.IGNORE and command.workflow_id):
-            raise refusal(self.tx, self.desk, workflow)
         match command.verb:
             case Verb.APPROVE:
                 self._approve(workflow)

@@ -177,6 +177,12 @@ def offer(
     tx.after_commit(lambda: desk.wake(texting_room(urgent)))
 
 
+def offer_anew(tx: Transaction, desk: Desk, workflow: Workflow, note: str, *, said_at: datetime | None = None) -> None:
+    """Have a draft texted once more, in place of what is still to be texted about it."""
+    tx.defer("offer_anew", id=workflow.id, said_at=said_at)
+    offer(tx, desk, workflow, note, said_at=said_at)
+
+
 def offer_note(workflow: Workflow) -> str:
     """Say what the owner should know about a draft beside its text."""
     if workflow.revision > 1:

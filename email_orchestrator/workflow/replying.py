@@ -16,7 +16,7 @@ from ..store import memory, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, advance, give_up, insist, offer, tell
+from .desk import Desk, advance, give_up, insist, offer_anew, tell
 from .letters import build_message, write_letter
 from .pausing import pause_mail
 from .ports import Mailer, SentMail
@@ -130,7 +130,7 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
         if back and current is not None:
             urgent = is_answer(tx.now, current.responded_at)
             tell(tx, desk, Sort.NOTICE, notices.changed_since(current), urgent=urgent)
-            offer(tx, desk, current, "As it is now")
+            offer_anew(tx, desk, current, "As it is now")
 
 
 def _send(desk: Desk, job: Job, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> bool:

@@ -8,7 +8,7 @@ from ..core import notices
 from ..core.states import Actor, State
 from ..store import counting, workflows
 from ..store.texts import Sort
-from .desk import Desk, advance, is_quiet_now, offer, offer_note, tell
+from .desk import Desk, advance, is_quiet_now, offer, offer_anew, offer_note, tell
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def offer_stranded(desk: Desk) -> bool:
         stranded = workflows.select(tx, "stranded_offers")
         for workflow in stranded:
             log.warning("workflow %d: its draft had no text on the way", workflow.id)
-            offer(tx, desk, workflow, offer_note(workflow))
+            offer_anew(tx, desk, workflow, offer_note(workflow))
     return bool(stranded)
 
 

@@ -40,7 +40,7 @@ GIVEN: dict[str, Any] = {
     "workflow": ONE,
     "workflows": [ONE, ONE],
     "policy": POLICY,
-    "happened": "#7 was closed.",
+    "happened": "The draft of #7 is being texted to you.",
     "verb": "undo",
     "reason": "SMS Gateway: no",
     "text": "hm",

@@ -371,15 +371,23 @@ SELECT g.place, d.ai_draft_id
 INSERT INTO sms_outbox (workflow_id, revision, kind, channel, urgent, parts, hidden_chars)
 VALUES (%(workflow_id)s, %(revision)s, %(kind)s, %(channel)s, %(urgent)s, %(parts)s, %(hidden)s)
 
--- name: offer_anew
--- Have nothing that was queued about a draft go out any more, nor count when it does, for another text is to offer it. Of
--- a draft on its way to the owner nothing counts as handed over then.
-WITH closed AS (
-    UPDATE sms_outbox SET status = 'unwanted', claimed_by = NULL, claimed_until = NULL
+-- name: withdraw_texts
+-- Have nothing that was queued about a draft go out any more, for another text is to offer it; what the gateway has in
+-- hand keeps its lease, but does not count. Of a draft on its way to the owner nothing counts as handed over then. Tells
+-- when the owner last asked for one of those texts, while that is fresh. Whoever leases or records a text holds it first
+-- and then its workflow; here it is the other way round, so nobody is waited for.
+WITH closing AS (
+    SELECT id FROM sms_outbox
      WHERE workflow_id = %(id)s AND status = 'queued' AND kind IN ('offer', 'more', 'reminder')
+       FOR UPDATE SKIP LOCKED
+), closed AS (
+    UPDATE sms_outbox o SET status = 'unwanted' FROM closing c WHERE o.id = c.id
+    RETURNING CASE WHEN o.urgent AND o.created_at > now() - make_interval(secs => %(fresh)s) THEN o.created_at END AS asked_at
+), on_its_way AS (
+    UPDATE workflow_state SET offered_at = NULL, user_responded_at = greatest(user_responded_at, %(said_at)s)
+     WHERE id = %(id)s AND (current_state = 'sms_sending' OR (current_state = 'awaiting_user' AND timeout_at IS NULL))
 )
-UPDATE workflow_state SET offered_at = NULL, user_responded_at = greatest(user_responded_at, %(said_at)s)
- WHERE id = %(id)s AND (current_state = 'sms_sending' OR (current_state = 'awaiting_user' AND timeout_at IS NULL))
+SELECT max(asked_at) AS asked_at FROM closed
 
 -- name: text_turn
 -- Let the leases of texts follow one another, so that no two begin at once.
@@ -402,6 +410,8 @@ WITH candidate AS (
                           AND least(i.received_at, i.stored_at) > now() - make_interval(secs => %(fresh)s)))
        AND (o.claimed_until IS NULL OR o.claimed_until < now())
        AND o.next_attempt_at <= now()
+       AND NOT EXISTS (SELECT FROM sms_outbox b
+                        WHERE b.workflow_id = o.workflow_id AND b.status = 'unwanted' AND b.claimed_until >= now())
        AND NOT EXISTS (SELECT FROM sms_outbox b
                         WHERE b.status = 'queued' AND b.channel = 'sms' AND b.urgent = o.urgent AND b.id <> o.id
                           AND (b.parts_sent > 0 OR b.claimed_until IS NOT NULL)
@@ -428,7 +438,7 @@ SELECT c.*, c.kind IN ('answer', 'notice') OR coalesce(w.draft_revision = c.revi
   FROM claimed c LEFT JOIN workflow_state w ON w.id = c.workflow_id
 
 -- name: begin_anew
-UPDATE sms_outbox SET in_doubt_since = now() WHERE id = %(id)s AND claimed_by = %(claim)s
+UPDATE sms_outbox SET in_doubt_since = now() WHERE id = %(id)s AND claimed_by = %(claim)s AND status = 'queued'
 
 -- name: offered_anew
 -- A draft whose handing over came to nothing is handed over now; one that the owner has by another text is left alone.
@@ -451,7 +461,7 @@ WITH accepted AS (
        SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
            gateway_id = coalesce(%(gateway_id)s, o.gateway_id), error = NULL,
            next_attempt_at = now() + make_interval(secs => %(gap)s),
-           status = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN 'sent' ELSE o.status END,
+           status = CASE WHEN o.status = 'queued' AND o.parts_sent + 1 >= cardinality(o.parts) THEN 'sent' ELSE o.status END,
            sent_at = CASE WHEN o.parts_sent + 1 >= cardinality(o.parts) THEN now() END
      WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
     RETURNING o.workflow_id, o.status = 'sent' AS finished
@@ -460,11 +470,13 @@ SELECT a.finished, w.*, now() AS now FROM accepted a LEFT JOIN workflow_state w 
 
 -- name: settle_text
 -- End a lease on a text whose part in hand was not accepted: it is due again after a delay, goes another way, or never.
+-- One that was withdrawn meanwhile stays so.
 UPDATE sms_outbox
    SET attempts = %(attempts)s, in_doubt_since = CASE WHEN %(in_doubt)s THEN in_doubt_since END, claimed_by = NULL,
        claimed_until = NULL, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
-       status = %(status)s, channel = %(channel)s, sent_at = CASE WHEN %(status)s::text = 'sent' THEN now() END
+       status = CASE WHEN status = 'unwanted' THEN status ELSE %(status)s END, channel = %(channel)s, sent_at = CASE WHEN %(status)s::text = 'sent' THEN now() END
  WHERE id = %(id)s AND claimed_by = %(claim)s
+RETURNING status = %(status)s AS is_as_said
 
 -- name: not_offered_after_all
 -- A draft whose first part was certainly refused was not handed over by that attempt; one that the owner has by another
@@ -533,7 +545,7 @@ SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.i
  WHERE i.processed_at IS NULL
    AND (i.waits_for IS NULL
         OR NOT EXISTS (SELECT FROM workflow_state w
-                        WHERE w.id = i.waits_for
+                        WHERE w.id = i.waits_for AND w.offered_at IS NOT NULL
                           AND (w.current_state = 'sms_sending'
                                OR (w.current_state = 'awaiting_user' AND w.timeout_at IS NULL))))
  ORDER BY i.id LIMIT 1
@@ -544,7 +556,7 @@ SELECT i.*, EXISTS (SELECT FROM sms_inbox o WHERE o.processed_at IS NULL AND o.i
 SELECT i.waits_for FROM sms_inbox i
  WHERE i.processed_at IS NULL AND i.id < %(id)s
    AND EXISTS (SELECT FROM workflow_state w
-                WHERE w.id = i.waits_for
+                WHERE w.id = i.waits_for AND w.offered_at IS NOT NULL
                   AND (w.current_state = 'sms_sending' OR (w.current_state = 'awaiting_user' AND w.timeout_at IS NULL)))
  ORDER BY i.id LIMIT 1
 

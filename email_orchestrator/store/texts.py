@@ -135,11 +135,23 @@ def has_begun(tx: Transaction, *, within: float, quiet: bool) -> bool:
     return bool(tx.rows("begun_texts", within=within, quiet=quiet, fresh=CONVERSATION.total_seconds()))
 
 
-def begin_anew(tx: Transaction, text: Outgoing) -> None:
-    """Record that the attempt in doubt did not reach the gateway, and that another begins now."""
-    tx.defer("begin_anew", id=text.id, claim=text.claim)
+def withdraw(tx: Transaction, workflow_id: int, said_at: datetime | None) -> datetime | None:
+    """Have nothing queued about a draft go out any more; returns when the owner last asked for it, if that is fresh.
+
+    `said_at` is when the owner asked for what is texted instead, if it was the owner.
+    """
+    row = tx.row("withdraw_texts", id=workflow_id, said_at=said_at, fresh=CONVERSATION.total_seconds())
+    asked_at: datetime | None = row["asked_at"] if row else None
+    return asked_at
+
+
+def begin_anew(tx: Transaction, text: Outgoing) -> bool:
+    """Record that the attempt in doubt did not reach the gateway, and that another begins; False: none is wanted."""
+    if not tx.run("begin_anew", id=text.id, claim=text.claim):
+        return False
     if text.sort is Sort.OFFER and text.parts_sent == 0:
         tx.defer("offered_anew", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+    return True
 
 
 def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> Accepted | None:
@@ -159,20 +171,19 @@ def settle(
     in_doubt: bool = False,
     error: str | None = None,
 ) -> bool:
-    """Record what becomes of a text whose part in hand was not accepted; False when the lease was lost."""
-    return bool(
-        tx.run(
-            "settle_text",
-            id=text.id,
-            claim=text.claim,
-            status=status,
-            channel=channel,
-            attempts=attempts,
-            delay=delay,
-            in_doubt=in_doubt,
-            error=error,
-        )
+    """Record what becomes of a text whose part in hand was not accepted; False when the lease was lost, or the text."""
+    row = tx.row(
+        "settle_text",
+        id=text.id,
+        claim=text.claim,
+        status=status,
+        channel=channel,
+        attempts=attempts,
+        delay=delay,
+        in_doubt=in_doubt,
+        error=error,
     )
+    return row is not None and row["is_as_said"]
 
 
 def store_text(tx: Transaction, text: InboundText) -> bool:

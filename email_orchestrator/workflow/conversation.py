@@ -49,7 +49,7 @@ class Conversation:
         question = asking.open_question(self.tx, self.said_at)
         asking.close_question(self.tx, question)
         if command.verb in DEPEND_ON_WHAT_WAS_SAID:
-            self._keep_order()
+            self._keep_order(command)
         if question is not None:
             command = asking.complete(question, command)
         try:
@@ -215,10 +215,11 @@ class Conversation:
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
         return "again"
 
-    def _keep_order(self) -> None:
-        """Wait with this text while an earlier one waits for a sending to be recorded."""
+    def _keep_order(self, command: Command) -> None:
+        """Wait with this text while an earlier one waits for a sending to be recorded, unless it is about another."""
         earlier = self.tx.row("earlier_waits", id=self._id)
-        if earlier is not None:
+        of_another = command.verb is Verb.UNDO and command.workflow_id is not None
+        if earlier is not None and not (of_another and command.workflow_id != earlier["waits_for"]):
             raise StillSending(earlier["waits_for"])
 
     def _named(self, number: int) -> Workflow | None:

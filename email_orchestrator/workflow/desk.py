@@ -179,8 +179,10 @@ def offer(
 
 def offer_anew(tx: Transaction, desk: Desk, workflow: Workflow, note: str, *, said_at: datetime | None = None) -> None:
     """Have a draft texted once more, in place of what is still to be texted about it."""
-    tx.defer("offer_anew", id=workflow.id, said_at=said_at)
-    offer(tx, desk, workflow, note, said_at=said_at)
+    asked_at = texts.withdraw(tx, workflow.id, said_at)
+    offer(tx, desk, workflow, note, said_at=said_at or asked_at)
+    # What was written to a text that does not count any more waits for it no longer.
+    tx.after_commit(lambda: desk.wake(Room.ANSWERING))
 
 
 def offer_note(workflow: Workflow) -> str:

@@ -64,7 +64,10 @@ def _text(desk: Desk, gateway: Gateway, text: Outgoing, *, in_turn: bool = False
         found = text.in_doubt and _went_out(desk, gateway, part, text.attempt_at)
         if not found:
             if text.in_doubt:
-                text = _begin_anew(desk, text)
+                anew = _begin_anew(desk, text)
+                if anew is None:
+                    return None, False
+                text = anew
             gateway_id = gateway.send(desk.policy.phone_number, part)
     except ServiceError as error:
         _record_failure(desk, text, error)
@@ -92,10 +95,14 @@ def _went_out(desk: Desk, gateway: Gateway, part: str, since: datetime) -> bool:
     return any(sent.text == part for sent in gateway.outgoing(desk.policy.phone_number, since - CLOCK_SLACK))
 
 
-def _begin_anew(desk: Desk, text: Outgoing) -> Outgoing:
-    """Write down that an earlier attempt came to nothing: what was answered since was no answer to this text."""
+def _begin_anew(desk: Desk, text: Outgoing) -> Outgoing | None:
+    """Write down that an earlier attempt came to nothing: what was answered since was no answer to this text.
+
+    Returns None when the text is not wanted any more.
+    """
     with desk.database.transaction() as tx:
-        texts.begin_anew(tx, text)
+        if not texts.begin_anew(tx, text):
+            return None
         return replace(text, in_doubt=False, attempt_at=tx.now)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
+import psycopg2
 import pytest
 from shell import Shell
 
-from email_orchestrator.core.models import TextStyle
+from email_orchestrator.core.models import SentText, TextStyle
 from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.workflow import actions, answering, replying, texting, upkeep
@@ -18,6 +19,7 @@ from .conftest import Belt
 
 ALL_DAY = (time(0, 0), time(23, 59, 59))
 DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
+REFUSED = ServiceError("SMS Gateway", "it answered 422", Kind.PERMANENT)
 UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
 
 
@@ -261,7 +263,7 @@ def test_an_answer_to_a_text_that_nobody_knows_of_is_none_to_the_one_that_replac
     unheard_of.text("again #1", at=datetime.now(UTC) - timedelta(seconds=10))
     unheard_of.work()
     assert unheard_of.mailer.mails == []
-    assert "crossed" in unheard_of.gateway.texts[-1]
+    assert "The draft of #1 is being texted to you." in unheard_of.gateway.texts[-2:]
 
 
 def test_only_the_last_of_the_texts_that_offer_a_draft_goes_out(unheard_of: Belt) -> None:
@@ -324,3 +326,86 @@ def test_one_whose_text_got_lost_half_way_is_still_to_come(belt: Belt) -> None:
 def test_a_page_tells_that_one_waits_for_the_morning(held_by_the_night: Belt, tmp_path: Path) -> None:
     shell = Shell(tmp_path, DATABASE_URL=held_by_the_night.dsn, TIMEZONE="UTC", QUIET_HOURS="00:00-23:59")
     assert "is texted to the owner when the quiet hours are over, at 23:59\n" in shell.run("show", "1").stdout
+
+
+@pytest.mark.parametrize("failure", [None, REFUSED, DOWN], ids=["accepted", "refused", "down"])
+def test_a_text_in_the_gateways_hand_that_was_withdrawn_does_not_count_and_is_waited_for(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch, failure: ServiceError | None
+) -> None:
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    accept = belt.gateway.send
+
+    def withdrawn_meanwhile(to: str, text: str) -> str:
+        monkeypatch.undo()
+        belt.answer_with("again #1")
+        assert not texting.text_one(belt.desk, belt.gateway), "no other of this draft goes out beside it"
+        if failure:
+            raise failure
+        return accept(to, text)
+
+    monkeypatch.setattr(belt.gateway, "send", withdrawn_meanwhile)
+    texting.text_one(belt.desk, belt.gateway)
+    assert belt.workflow(1).is_still_to_come
+    belt.work()
+    assert "Once more" in belt.gateway.texts[-1]
+    assert belt.workflow(1).timeout_at is not None
+
+
+def test_a_text_that_was_withdrawn_while_the_gateways_history_was_read_is_not_sent(
+    unheard_of: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(unheard_of.gateway.texts)
+
+    def withdrawn_meanwhile(number: str | None, since: datetime) -> list[SentText]:
+        monkeypatch.undo()
+        unheard_of.answer_with("again #1")
+        return []
+
+    monkeypatch.setattr(unheard_of.gateway, "outgoing", withdrawn_meanwhile)
+    unheard_of.hurry()
+    texting.text_one(unheard_of.desk, unheard_of.gateway)
+    assert len(unheard_of.gateway.texts) == before
+
+
+@pytest.mark.parametrize("words", ["again #1", "more #1"])
+def test_what_a_shell_texts_in_place_of_what_the_owner_asked_for_at_night_comes_at_night(
+    belt: Belt, words: str
+) -> None:
+    belt.generator.texts.append("All work and no play makes a very long letter indeed. " * 200)
+    belt.offered()
+    belt.with_policy(quiet_hours=ALL_DAY)
+    belt.answer_with(words)
+    before = len(belt.gateway.texts)
+    with belt.database.transaction() as tx:
+        actions.offer_again(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.work()
+    assert len(belt.gateway.texts) > before
+
+
+def test_an_undo_of_another_does_not_wait_for_a_draft_that_is_on_its_way(belt: Belt) -> None:
+    belt.offered(sender="maria@example.org")
+    belt.offered()
+    belt.sql("UPDATE workflow_state SET timeout_at = now() WHERE id = 2")
+    belt.check_timeouts()
+    belt.answer_with("1 #2")
+    belt.gateway.failures.append(UNHEARD)
+    texting.text_one(belt.desk, belt.gateway)
+    belt.answer_with("1 #2")
+    belt.with_policy(send_delay=60)
+    belt.answer_with("1 #1")
+    belt.answer_with("undo #1")
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_nobody_waits_for_the_lock_of_a_text_that_is_just_leased(belt: Belt) -> None:
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    leasing = psycopg2.connect(belt.dsn)
+    try:
+        with leasing.cursor() as cursor:
+            cursor.execute("SELECT FROM sms_outbox WHERE status = 'queued' FOR UPDATE")
+            belt.answer_with("again #1")
+    finally:
+        leasing.close()
+    assert belt.sql("SELECT count(*) FROM sms_outbox WHERE status = 'queued'") == [(2,)]

@@ -78,7 +78,7 @@ class WebServer:
         """Finish the requests in hand, within `timeout` seconds, and close every connection."""
         self._server.task_dispatcher.shutdown(timeout=timeout)
         if not self._thread.is_alive():
-            wasyncore.close_all(self._map, ignore_all=True)
+            self._close_all()
             return
         deadline = time.monotonic() + 1
         while self._unsent() and time.monotonic() < deadline:
@@ -89,11 +89,17 @@ class WebServer:
 
         def close_all() -> None:
             pulled.wait(timeout)
-            wasyncore.close_all(self._map, ignore_all=True)
+            self._close_all()
 
         self._listeners()[0].trigger.pull_trigger(close_all)
         pulled.set()
         self._thread.join(timeout)
+
+    def _close_all(self) -> None:
+        for entry in list(self._map.values()):
+            if hasattr(entry, "outbufs"):
+                entry.handle_close()  # closes as well the file in which a long answer waits
+        wasyncore.close_all(self._map, ignore_all=True)
 
     def _listeners(self) -> list[Any]:
         return [entry for entry in self._map.values() if hasattr(entry, "channel_class")]

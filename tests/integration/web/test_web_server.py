@@ -394,6 +394,23 @@ def test_whoever_never_takes_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatc
         assert len(fetch(server.port)) == 8_000_000
 
 
+def test_a_stop_closes_the_file_in_which_an_answer_waits() -> None:
+    def much(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "8000000")])
+        return [b"x" * 8_000_000]
+
+    def files() -> list[Any]:
+        buffers = [buffer for entry in server._map.values() for buffer in getattr(entry, "outbufs", ())]
+        return [buffer.buf.file for buffer in buffers if hasattr(buffer.buf, "file")]
+
+    with contextlib.ExitStack() as stack, running(much) as server:
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert wait_until(lambda: files() != [])
+        waiting = files()
+    assert all(file.closed for file in waiting)
+
+
 @pytest.mark.usefixtures("no_tracebacks")
 def test_whoever_asks_on_and_on_without_waiting_for_an_answer_is_cut_off(site: Site) -> None:
     question = b"GET /health HTTP/1.1\r\n\r\n"

@@ -44,6 +44,8 @@ def look_around(tx: Transaction, workflow: Workflow) -> Surroundings:
     match workflow.state:
         case State.PENDING:
             return Surroundings(tx.now, occupied=sum(counts_by_state(tx, OCCUPIED).values()))
+        case State.AWAITING_USER if not workflow.is_on_its_way:
+            return Surroundings(tx.now)
         case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT | State.AWAITING_USER:
             return Surroundings(tx.now, text=texts.due(tx, workflow.id))
         case State.USER_APPROVED:

@@ -50,6 +50,11 @@ def how_to_stop(workflow: Workflow) -> str:
     return f'Text "undo #{workflow.id}" to stop it.'
 
 
+def how_to_leave(workflow: Workflow) -> str:
+    """Say how to leave an email unanswered."""
+    return f"3 #{workflow.id} leaves it."
+
+
 def rewriting(workflow: Workflow) -> str:
     """Confirm an edit."""
     return f"✏️ Rewriting #{workflow.id}. The new draft follows."
@@ -82,7 +87,7 @@ def too_many_edits(workflow: Workflow) -> str:
     """Refuse another edit."""
     number = f"#{workflow.id}"
     times = f"{number} was rewritten {workflow.edit_iteration} times, that is the limit"
-    return f"{times}. 1 {number} sends it, 3 {number} leaves it."
+    return f"{times}. 1 {number} sends it, {how_to_leave(workflow)}"
 
 
 def not_shown_yet(workflow: Workflow) -> str:
@@ -103,11 +108,6 @@ def answered_too_early(workflow: Workflow, verb: Verb) -> str:
     again = {Verb.APPROVE: f"1 #{workflow.id}", Verb.IGNORE: f"3 #{workflow.id}", Verb.MORE: f"more #{workflow.id}"}
     words = again.get(verb, f"2 #{workflow.id} <what to change>")
     return f"Your text crossed with a newer draft of {about(workflow)}. If you mean the one you have now, text {words}."
-
-
-def still_to_come(happened: str, workflow: Workflow, verb: Verb) -> str:
-    """Refuse an answer to a draft that is still to come, as `happened` tells; say how to leave it all the same."""
-    return f"{happened} 3 #{workflow.id} leaves it." if verb is Verb.IGNORE else happened
 
 
 def unknown_number(number: int) -> str:
@@ -138,9 +138,9 @@ def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
     head = f"{count}:" if verb is None else f"Which one? Nothing was done yet. {count}:"
     names = [about(one) + (" (still to come as a text)" if one.is_still_to_come else "") for one in workflows[:10]]
     more = [f"and {len(workflows) - 10} more"] if len(workflows) > 10 else []
-    first = next((f"#{one.id}" for one in workflows[:10] if not one.is_still_to_come), None)
-    words = f"1 {first} sends, 2 {first} <what to change> rewrites, 3 {first} leaves it."
-    return "\n".join([head, *names, *more, words if first else f"3 #{workflows[0].id} leaves it."])
+    answerable = next((one for one in workflows[:10] if not one.is_still_to_come), None)
+    words = f"1 #{answerable.id} sends, 2 #{answerable.id} <what to change> rewrites, " if answerable else ""
+    return "\n".join([head, *names, *more, words + how_to_leave(answerable or workflows[0])])
 
 
 def undo_which(workflows: Sequence[Workflow]) -> str:

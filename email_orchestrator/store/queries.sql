@@ -474,7 +474,8 @@ SELECT a.finished, w.*, now() AS now FROM accepted a LEFT JOIN workflow_state w 
 UPDATE sms_outbox
    SET attempts = %(attempts)s, in_doubt_since = CASE WHEN %(in_doubt)s THEN in_doubt_since END, claimed_by = NULL,
        claimed_until = NULL, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
-       status = CASE WHEN status = 'unwanted' THEN status ELSE %(status)s END, channel = %(channel)s, sent_at = CASE WHEN %(status)s::text = 'sent' THEN now() END
+       status = CASE WHEN status = 'unwanted' THEN status ELSE %(status)s END, channel = %(channel)s,
+       sent_at = CASE WHEN %(status)s::text = 'sent' THEN now() END
  WHERE id = %(id)s AND claimed_by = %(claim)s
 RETURNING status = %(status)s AS is_as_said
 

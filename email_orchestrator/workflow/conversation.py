@@ -95,7 +95,8 @@ class Conversation:
         # What the owner does not have is left only by its number, and nothing else can be done with it.
         if workflow.is_still_to_come and not (command.verb is Verb.IGNORE and command.workflow_id):
             happened = what_happened(self.tx, self.desk, workflow)
-            raise WrongState(wording.still_to_come(happened, workflow, command.verb))
+            leave = f" {wording.how_to_leave(workflow)}" if command.verb is Verb.IGNORE else ""
+            raise WrongState(happened + leave)
         if meaning.is_outdated(workflow, self.said_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"

@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 
 from email_orchestrator import clock
-from email_orchestrator.core.models import GeneratedDraft, InboundText, SentText, Workflow
+from email_orchestrator.core.models import GeneratedDraft, InboundText, SentText, TextStyle, Workflow
 from email_orchestrator.core.policy import Policy
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
@@ -176,6 +176,14 @@ class Belt:
         workflow = self.workflow(message_id)
         assert workflow.state is State.AWAITING_USER, workflow
         return workflow
+
+    def first_part_out(self) -> None:
+        """Bring an email to where the first part of its draft, and no more of it, was taken by the gateway."""
+        self.with_policy(style=TextStyle("multipart"))
+        self.email()
+        self.poll()
+        self.draft()
+        assert texting.text_one(self.desk, self.gateway)
 
     def text(self, words: str, at: datetime | None = None, number: str = OWNER) -> receiving.Receipt:
         """Have the owner text something, a moment after everything so far; nothing is done about it yet."""

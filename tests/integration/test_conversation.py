@@ -12,7 +12,7 @@ from email_orchestrator.core.models import InboundText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import texts
-from email_orchestrator.workflow import answering, conversation, drafting, receiving, texting, upkeep
+from email_orchestrator.workflow import answering, conversation, drafting, receiving, upkeep
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -540,11 +540,8 @@ def test_an_older_approval_that_comes_after_an_undo_does_not_count(belt: Belt) -
 
 
 def test_an_undo_waits_behind_an_approval_that_waits(belt: Belt) -> None:
-    belt.with_policy(send_delay=60, style=TextStyle("multipart"))
-    belt.email()
-    belt.poll()
-    drafting.draft_one(belt.desk, belt.generator)
-    texting.text_one(belt.desk, belt.gateway)
+    belt.with_policy(send_delay=60)
+    belt.first_part_out()
     belt.text("1")
     belt.text("undo")
     belt.work()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from email_orchestrator.core.models import SentText, TextStyle
+from email_orchestrator.core.models import SentText
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
-from email_orchestrator.workflow import answering, drafting, replying, texting, upkeep
+from email_orchestrator.workflow import answering, replying, texting, upkeep
 from email_orchestrator.workflow.round import work_through
 
 from .conftest import OWNER, Gateway, Generator, Mailer, SentMail
@@ -134,11 +134,7 @@ def test_a_bare_retry_is_not_swallowed_by_a_pause_that_is_over(belt: Belt) -> No
 
 
 def test_an_offer_in_the_night_whose_other_parts_are_late_can_be_answered(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    belt.email()
-    belt.poll()
-    drafting.draft_one(belt.desk, belt.generator)
-    texting.text_one(belt.desk, belt.gateway)
+    belt.first_part_out()
     twenty_minutes_off(belt)
     belt.text("1")
     belt.work()
@@ -186,11 +182,7 @@ def test_a_reply_that_was_certainly_not_sent_is_tried_again_though_the_database_
 def test_an_answer_of_the_evening_does_not_have_the_rest_of_its_draft_texted_in_the_night(
     belt: Belt, column: str
 ) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    belt.email()
-    belt.poll()
-    belt.draft()
-    texting.text_one(belt.desk, belt.gateway)
+    belt.first_part_out()
     belt.answer_with("1")
     belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '5 hours'")
     belt.sql("UPDATE workflow_state SET offered_at = offered_at - interval '6 hours'")

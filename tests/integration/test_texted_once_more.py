@@ -31,6 +31,14 @@ def timed_out(belt: Belt) -> None:
     assert belt.state(1) is State.TIMEOUT
 
 
+def first_part_out_again(belt: Belt) -> None:
+    """Have the draft of #1 time out and be asked for again, and the first of its parts be out."""
+    belt.with_policy(style=TextStyle("multipart"))
+    timed_out(belt)
+    belt.answer_with("1 #1")
+    texting.text_one(belt.desk, belt.gateway)
+
+
 def answer_now(belt: Belt, words: str) -> None:
     """Have the owner text something, well after all that was said before, and everybody but the texter at work."""
     belt.text(words, at=datetime.now(UTC) + timedelta(seconds=3))
@@ -56,10 +64,7 @@ def test_an_answer_waits_while_the_gateway_has_the_draft_in_hand(belt: Belt, mon
 
 
 def test_an_answer_waits_until_the_last_part_is_out(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    timed_out(belt)
-    belt.answer_with("1 #1")
-    texting.text_one(belt.desk, belt.gateway)
+    first_part_out_again(belt)
     assert belt.gateway.texts[-1].startswith("[1/3]")
     answer_now(belt, "1 #1")
     assert belt.mailer.mails == []
@@ -73,10 +78,8 @@ def test_an_answer_waits_until_the_last_part_is_out(belt: Belt) -> None:
 
 
 def test_what_depends_on_an_answer_that_waits_waits_with_it(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"), send_delay=60)
-    timed_out(belt)
-    belt.answer_with("1 #1")
-    texting.text_one(belt.desk, belt.gateway)
+    belt.with_policy(send_delay=60)
+    first_part_out_again(belt)
     answer_now(belt, "1 #1")
     answer_now(belt, "undo")
     belt.work()
@@ -117,10 +120,7 @@ def test_one_that_cannot_be_texted_does_not_wait_for_ever(belt: Belt, failure: S
 
 
 def test_an_answer_to_what_could_not_be_texted_whole_has_it_texted_again(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    timed_out(belt)
-    belt.answer_with("1 #1")
-    texting.text_one(belt.desk, belt.gateway)
+    first_part_out_again(belt)
     answer_now(belt, "1 #1")
     belt.gateway.failures.extend([DOWN] * 4)
     belt.keep_trying(6)
@@ -298,10 +298,7 @@ def test_a_text_of_other_words_that_still_waits_does_not_count_for_what_is_offer
 
 
 def test_one_that_was_taken_back_when_half_of_it_was_out_is_still_to_come(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    timed_out(belt)
-    belt.answer_with("1 #1")
-    texting.text_one(belt.desk, belt.gateway)
+    first_part_out_again(belt)
     with belt.database.transaction() as tx:
         actions.approve(tx, belt.desk, actions.find(tx, "1"), Actor.CLI, delay=120)
     texting.text_one(belt.desk, belt.gateway)
@@ -314,10 +311,7 @@ def test_one_that_was_taken_back_when_half_of_it_was_out_is_still_to_come(belt: 
 
 
 def test_one_whose_text_got_lost_half_way_is_still_to_come(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    timed_out(belt)
-    belt.answer_with("1 #1")
-    texting.text_one(belt.desk, belt.gateway)
+    first_part_out_again(belt)
     belt.sql("DELETE FROM sms_outbox")
     assert upkeep.offer_stranded(belt.desk)
     assert belt.workflow(1).is_still_to_come

@@ -309,11 +309,7 @@ def test_a_text_of_unknown_fate_is_looked_for_until_the_history_can_be_read(
 
 
 def test_an_answer_between_the_parts_of_a_draft_is_acted_on_as_soon_as_the_last_is_out(belt: Belt) -> None:
-    belt.with_policy(style=TextStyle("multipart"))
-    belt.email()
-    belt.poll()
-    belt.draft()
-    texting.text_one(belt.desk, belt.gateway)
+    belt.first_part_out()
     belt.answer_with("1")
     texting.text_one(belt.desk, belt.gateway)
     belt.woken.clear()

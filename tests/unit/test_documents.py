@@ -56,7 +56,7 @@ GIVEN: dict[str, Any] = {
 # What confirms that all is well, or is a part of another sentence.
 GOOD_NEWS = {
     *("about", "sent", "sending_soon", "rewriting", "ignored", "undone", "trying_again"),
-    *("what_to_change", "nothing_hidden", "how_it_stands", "how_to_stop", "fate"),
+    *("what_to_change", "nothing_hidden", "how_it_stands", "how_to_stop", "how_to_leave", "fate"),
 }
 
 

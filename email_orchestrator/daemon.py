@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 
@@ -53,6 +54,8 @@ class House:
     outage: Outage
     vitals: Vitals
     stop: StopSign
+    # Set while there may be texts in the gateway's history that the webhook could not store.
+    missed: threading.Event = field(default_factory=threading.Event)
 
 
 def run(settings: Settings, dsn: str) -> None:
@@ -167,6 +170,7 @@ def _web_server(house: House) -> Iterator[WebServer]:
         allow_from=settings.sms_webhook_allow_from,
         poll_interval=settings.poll_interval,
         lookback_hours=settings.poll_lookback_hours,
+        not_stored=partial(_not_stored, house),
     )
     refusals = Refusals()
     server = WebServer(make_app(front, refusals), settings.host, settings.port, refusals)
@@ -177,6 +181,11 @@ def _web_server(house: House) -> Iterator[WebServer]:
         server.stop(TIME_TO_CLOSE)
 
 
+def _not_stored(house: House, error: DatabaseUnavailable) -> None:
+    house.missed.set()
+    house.outage.noticed(error)
+
+
 def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
     timetable = Timetable(house.outage, house.stop)
@@ -184,16 +193,22 @@ def _timetable(house: House) -> Timetable:
     # Before the first poll, so that what comes in during it is noticed.
     timetable.every(LOOK_FOR_EMAILS, "look for new emails", lambda: timetable.run(POLL) if arrivals.any() else None)
     timetable.every(settings.poll_interval, POLL, lambda: intake.poll(desk, clients.monitor))
-    timetable.every(
-        settings.sms_reconcile_interval,
-        FETCH_MISSED,
-        lambda: receiving.fetch_missed_texts(desk, clients.gateway),
-    )
+    timetable.every(settings.sms_reconcile_interval, FETCH_MISSED, lambda: _fetch_missed_texts(house))
     timetable.every(settings.timeout_check_interval, "check timeouts", lambda: upkeep.check_timeouts(desk))
     timetable.every(settings.timeout_check_interval, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
     timetable.every(AN_HOUR, "count closed workflows", lambda: upkeep.count_closed(desk))
     timetable.every(A_DAY, "clear old texts", lambda: retention.clear_old_texts(desk, settings.retention_days))
     return timetable
+
+
+def _fetch_missed_texts(house: House) -> None:
+    # Where the gateway is away, the next round is soon enough.
+    house.missed.clear()
+    try:
+        receiving.fetch_missed_texts(house.desk, house.clients.gateway)
+    except DatabaseUnavailable:
+        house.missed.set()
+        raise
 
 
 def _loop(house: House, timetable: Timetable) -> None:
@@ -206,6 +221,8 @@ def _loop(house: House, timetable: Timetable) -> None:
             systemd.notify("WATCHDOG=1")
             alive_at = time.monotonic()
         house.stop.wait(min(LONGEST_TURN, timetable.turn()))
+        if house.missed.is_set():
+            timetable.run(FETCH_MISSED)
 
 
 def _close(house: House) -> None:

@@ -44,9 +44,9 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     others = Gate(front.desk.database, PLACES_FOR_THE_API, PATIENCE_FOR_THE_API)
     taker, metrics = pulse_taker(front), Metrics(front)
 
-    def at_database(path: str, method: str, call: Callable[..., HTTPResponse], gate: Gate = others) -> None:
+    def at_database(path: str, method: str, call: Callable[..., HTTPResponse]) -> None:
         def waiting(**named: str) -> HTTPResponse:
-            with gate.place():
+            with others.place():
                 return call(**named)
 
         app.route(path, method, waiting)
@@ -57,7 +57,7 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     at_database("/workflow/status", "GET", lambda: api.tell_status(front, request.query))
     at_database("/workflow/pending", "GET", lambda: api.list_workflows(front, api.UNFINISHED, request.query))
     at_database("/workflow/failed", "GET", lambda: api.list_workflows(front, (State.FAILED,), request.query))
-    at_database(webhook.PATH, "POST", lambda: webhook.take_event(front, request.environ), events)
+    app.route(webhook.PATH, "POST", lambda: webhook.take_event(front, events, request.environ))
     # A Message-ID may hold slashes, which the server has decoded: `name` is all there is between the fixed words.
     at_database(r"/workflow/timeout/<name:re:[\s\S]+>", "POST", lambda name: api.act(front, name, actions.time_out))
     at_database(r"/workflow/<name:re:[\s\S]+>/retry", "POST", lambda name: api.act(front, name, actions.retry))

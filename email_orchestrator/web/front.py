@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
 
+from ..errors import DatabaseUnavailable
 from ..vitals import Vitals
 from ..workflow.desk import Desk
 
@@ -23,7 +24,8 @@ class Front:
     """The desk behind the counter, the vital signs, and who may come in.
 
     `signing_keys` are those that a webhook may be signed with, `allow_from` the networks whose webhooks need no
-    signature, `poll_interval` is in seconds, `lookback_hours` is how far back the poll looks.
+    signature, `poll_interval` is in seconds, `lookback_hours` is how far back the poll looks. `not_stored` is told why
+    a webhook's event could not be stored.
     """
 
     desk: Desk
@@ -33,4 +35,5 @@ class Front:
     allow_from: tuple[Network, ...] = ()
     poll_interval: float = 30.0
     lookback_hours: float = 24.0
+    not_stored: Callable[[DatabaseUnavailable], None] = lambda _: None
     clock: Callable[[], datetime] = system_clock

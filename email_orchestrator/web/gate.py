@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from ..errors import DatabaseUnavailable
 from ..store.connection import Database
 
-# How long, in seconds, a request waits for its turn at the database, and how long after a vain wait none waits.
+# How long, in seconds, a request waits for its turn at the database, and for how long after a vain wait none does,
+# unless somebody is answered before.
 PATIENCE = 0.2
 IMPATIENCE = 2.0
 
@@ -38,5 +39,6 @@ class Gate:
         try:
             with self._database.patience(self._seconds):
                 yield
+            self._impatient_until = 0.0
         finally:
             self._places.release()

@@ -7,22 +7,34 @@ from typing import Any
 
 from bottle import HTTPResponse
 
+from ..errors import DatabaseUnavailable
 from ..workflow import receiving
 from .answers import answer, refused
 from .doors import check_webhook
 from .events import Malformed, parse_event
 from .front import Front
+from .gate import Gate
 
 PATH = "/orchestrator/sms-response"
 MAX_BODY = 64 * 1024
 
 
-def take_event(front: Front, environ: Mapping[str, Any]) -> HTTPResponse:
+def take_event(front: Front, gate: Gate, environ: Mapping[str, Any]) -> HTTPResponse:
     """Take an event of the gateway: store a text, let others pass; the answer says which.
 
     Any answer but 2xx makes the phone app send the event again, for two days: what is authentic and well-formed gets
-    one, wanted or not. Raises DatabaseUnavailable when the text could not be stored.
+    one, wanted or not. Raises DatabaseUnavailable when the text could not be stored, and tells the front: the gateway
+    does not repeat it.
     """
+    try:
+        with gate.place():
+            return _take(front, environ)
+    except DatabaseUnavailable as error:
+        front.not_stored(error)
+        raise
+
+
+def _take(front: Front, environ: Mapping[str, Any]) -> HTTPResponse:
     body = read_body(environ)
     check_webhook(front, environ, body)
     _check_type(environ.get("CONTENT_TYPE", ""))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from email_orchestrator.core.signature import sign
+from email_orchestrator.errors import DatabaseUnavailable
 from email_orchestrator.store.connection import Database
 from email_orchestrator.workflow.desk import Room
 
@@ -224,6 +225,15 @@ def test_while_the_database_is_away_the_answer_is_try_again(serve: Serve, belt: 
     reply = site.text()
     assert (reply.status, reply.error["code"]) == (503, "unavailable")
     assert int(reply.headers["Retry-After"]) > 0
+
+
+def test_who_fetches_texts_is_told_of_what_could_not_be_stored(serve: Serve, belt: Any) -> None:
+    told: list[DatabaseUnavailable] = []
+    away = replace(belt.desk, database=Database("host=/nonexistent dbname=none"))
+    assert serve(not_stored=told.append).text().status == 200
+    assert told == []
+    assert serve(desk=away, not_stored=told.append).text().status == 503
+    assert [str(error).partition(":")[0] for error in told] == ["The database cannot be reached"]
 
 
 def test_a_connection_that_was_lost_while_it_rested_costs_no_text(site: Site, belt: Any) -> None:

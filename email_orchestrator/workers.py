@@ -26,11 +26,6 @@ class Outage:
         self._lock = threading.Lock()
         self._since_notice = False
 
-    @property
-    def lasts(self) -> bool:
-        """Whether the database is away as far as is known."""
-        return self._since_notice
-
     def noticed(self, error: DatabaseUnavailable) -> None:
         """Take note that the database is away."""
         with self._lock:

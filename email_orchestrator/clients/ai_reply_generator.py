@@ -59,7 +59,7 @@ class AiReplyGenerator:
         )
 
     @watched
-    def record_action(self, draft_id: str, action: str, edited_text: str | None) -> None:
+    def record_action(self, draft_id: str, action: str) -> None:
         """Tell the generator what became of a draft: `action` is approve, edit or ignore.
 
         Raises ServiceError, which callers may drop: the generator remembers nothing that a workflow needs.
@@ -67,6 +67,6 @@ class AiReplyGenerator:
         self._service.call(
             "PUT",
             f"/drafts/{quote(draft_id, safe='')}/action",
-            body={"action": action, "edited_text": edited_text},
+            body={"action": action, "edited_text": None},
             timeout=self._action_timeout,
         )

@@ -41,7 +41,7 @@ class JsonService:
 
     def __init__(self, name: str, url: str, timeout: float) -> None:
         self.name = name
-        self._url = url.rstrip("/")
+        self._url = url
         self._timeout = timeout
         self._mine = threading.local()
 
@@ -88,11 +88,6 @@ class JsonService:
         if not isinstance(answer, dict):
             raise ServiceError(self.name, "the answer was not a JSON object", lost)
         return answer
-
-    def close(self) -> None:
-        """Close the calling thread's connection; the service can still be called afterwards."""
-        if hasattr(self._mine, "adapter"):
-            self._mine.adapter.close()
 
     def _adapter(self) -> DeadlineAdapter:
         if not hasattr(self._mine, "adapter"):

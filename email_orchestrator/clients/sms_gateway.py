@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.clean import clean_line
 from ..core.models import InboundText, SentText
+from ..core.phone import is_owner
 from ..errors import Kind, ServiceError
 from .http import JsonService, presentable
 from .watching import Observer, nobody, watched
@@ -47,31 +48,30 @@ class SmsGateway:
         raise ServiceError(NAME, "its answer does not say whether the text was sent", Kind.UNKNOWN)
 
     @watched
-    def incoming(self, phone_number: str | None, since: datetime) -> list[InboundText]:
-        """Return the texts received since then, oldest first; only those from `phone_number` (E.164) when one is given.
+    def incoming(self, since: datetime) -> list[InboundText]:
+        """Return the texts received since then, whoever sent them, oldest first.
 
         A text counts when it reached the phone or the gateway since then, for a network may deliver late. Malformed
         entries are left out. Raises ServiceError.
         """
         texts: dict[tuple[str, datetime], InboundText] = {}
         for entry in self._history("incoming", since):
-            text = _inbound(entry)
-            if text and (phone_number is None or _same_number(text.phone_number, phone_number)):
+            if text := _inbound(entry):
                 texts.setdefault((text.message_id, text.received_at), text)
         # Times are whole seconds: within one, the order of the history decides.
         oldest_first = list(texts.values())[::-1]
         return sorted(oldest_first, key=lambda text: text.received_at)
 
     @watched
-    def outgoing(self, phone_number: str | None, since: datetime) -> list[SentText]:
-        """Return the texts the gateway took since then, oldest first; only those to `phone_number` when given.
+    def outgoing(self, phone_number: str, since: datetime) -> list[SentText]:
+        """Return the texts for `phone_number` (E.164) that the gateway took since then, oldest first.
 
         A text that it marks as failed or cancelled is left out. Raises ServiceError.
         """
         texts = []
         for entry in self._history("outgoing", since):
             text = _outbound(entry)
-            if text and (phone_number is None or _same_number(text.phone_number, phone_number)):
+            if text and is_owner(text.phone_number, phone_number):
                 texts.append(text)
         oldest_first = texts[::-1]
         return sorted(oldest_first, key=lambda text: text.at)
@@ -140,9 +140,3 @@ def _time(value: object) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _same_number(number: str, owner: str) -> bool:
-    from ..core.phone import is_owner
-
-    return is_owner(number, owner)

@@ -33,7 +33,7 @@ def report(database: Database, generator: Generator, reports: SimpleQueue[Report
         names = workflows.generated_ids(tx, [(workflow, revision) for workflow, revision, _ in waiting])
     for place, draft_id in names.items():
         try:
-            generator.record_action(draft_id, waiting[place][2], None)
+            generator.record_action(draft_id, waiting[place][2])
         except ServiceError as error:
             log.debug("draft %s: %s", draft_id, error)
     return True

@@ -23,7 +23,7 @@ class Generator(Protocol):
     ) -> GeneratedDraft:
         """Return a draft of a reply to an email."""
 
-    def record_action(self, draft_id: str, action: str, edited_text: str | None) -> None:
+    def record_action(self, draft_id: str, action: str) -> None:
         """Take note of what became of a draft."""
 
 
@@ -33,10 +33,10 @@ class Gateway(Protocol):
     def send(self, to: str, text: str) -> str:
         """Send a text and return the gateway's id of it."""
 
-    def incoming(self, phone_number: str | None, since: datetime) -> list[InboundText]:
+    def incoming(self, since: datetime) -> list[InboundText]:
         """Return texts received since a moment, oldest first."""
 
-    def outgoing(self, phone_number: str | None, since: datetime) -> list[SentText]:
+    def outgoing(self, phone_number: str, since: datetime) -> list[SentText]:
         """Return texts sent since a moment."""
 
 

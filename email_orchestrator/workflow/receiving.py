@@ -53,7 +53,7 @@ def fetch_missed_texts(desk: Desk, gateway: Gateway) -> int:
     begun = last.get("begun")
     if begun is not None:
         since = max(since, datetime.fromisoformat(begun))
-    seen = [text for text in gateway.incoming(None, since) if is_owner(text.phone_number, desk.policy.phone_number)]
+    seen = [text for text in gateway.incoming(since) if is_owner(text.phone_number, desk.policy.phone_number)]
     with desk.database.transaction() as tx:
         missed = sum(_keep(tx, desk, text) for text in seen)
         memory.remember(tx, memory.LAST_RECONCILE, {"at": now, "begun": begun})

@@ -45,7 +45,7 @@ class Generator:
         text = self.texts.popleft() if self.texts else f"Draft number {len(self.asked)}."
         return GeneratedDraft(f"D{len(self.asked)}", text, "test", 1)
 
-    def record_action(self, draft_id: str, action: str, edited_text: str | None) -> None:
+    def record_action(self, draft_id: str, action: str) -> None:
         self.actions.append((draft_id, action))
 
 
@@ -65,10 +65,10 @@ class Gateway:
         self.texts.append(text)
         return f"G{len(self.texts)}"
 
-    def incoming(self, phone_number: str | None, since: datetime) -> list[InboundText]:
+    def incoming(self, since: datetime) -> list[InboundText]:
         return [text for text in self.inbound if text.received_at >= since]
 
-    def outgoing(self, phone_number: str | None, since: datetime) -> list[SentText]:
+    def outgoing(self, phone_number: str, since: datetime) -> list[SentText]:
         return [text for text in self.history if text.at >= since]
 
 

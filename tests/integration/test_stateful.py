@@ -141,7 +141,7 @@ class World:
         text = f"Draft number {number}." + " And so on and so forth, as letters do." * (12 * (number % 2))
         return self._act(lambda: GeneratedDraft(f"D{number}", text, "test", 1))
 
-    def record_action(self, draft_id: str, action: str, edited_text: str | None) -> None:
+    def record_action(self, draft_id: str, action: str) -> None:
         raise AssertionError("nobody reports here")
 
     def send(self, to_or_from: str, text_or_to: str, message: bytes = b"", until: float = 0.0) -> str:
@@ -149,10 +149,10 @@ class World:
             return self._act(lambda: self._accept_mail(text_or_to, message))
         return self._act(lambda: self._accept_text(text_or_to))
 
-    def incoming(self, phone_number: str | None, since: datetime) -> list[InboundText]:
+    def incoming(self, since: datetime) -> list[InboundText]:
         return []
 
-    def outgoing(self, phone_number: str | None, since: datetime) -> list[SentText]:
+    def outgoing(self, phone_number: str, since: datetime) -> list[SentText]:
         return [] if self.forgetful else list(self.texts)
 
     def was_sent(self, message_id: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from email_orchestrator.clients import http
 from email_orchestrator.clients.ai_reply_generator import AiReplyGenerator
 from email_orchestrator.clients.deadline import DeadlineReader
-from email_orchestrator.clients.http import JsonService, parse_retry_after
+from email_orchestrator.clients.http import parse_retry_after
 from email_orchestrator.clients.sms_gateway import SmsGateway
 from email_orchestrator.demo.standins import Answer, GatewayStandIn, GeneratorStandIn, refused
 from email_orchestrator.errors import Kind, ServiceError
@@ -318,11 +318,3 @@ def test_a_service_that_was_restarted_is_found_again(gateway: GatewayStandIn) ->
     gateway.start()
     client.send(OWNER, "after")
     assert [text.message for text in gateway.sent] == ["before", "after"]
-
-
-def test_a_closed_service_can_be_called_again(gateway: GatewayStandIn) -> None:
-    service = JsonService("Somebody", gateway.url + "/", 5)
-    service.close()
-    assert service.call("GET", "/health")["gateway_connected"] is True
-    service.close()
-    assert service.call("GET", "/health")["gateway_connected"] is True

@@ -13,6 +13,7 @@ from email_orchestrator.store.connection import Database
 from email_orchestrator.workers import Bell, Outage, Staff, Worker
 
 AWAY = DatabaseUnavailable("The database cannot be reached.")
+BACK = "The database is back."
 Hire = Callable[..., Worker]
 
 
@@ -47,7 +48,7 @@ def test_an_outage_is_said_once_and_once_that_it_is_over(outage: Outage, caplog:
 
 
 def test_whoever_found_nothing_to_do_without_asking_the_database_does_not_say_that_it_is_back(
-    outage: Outage, hire: Hire
+    outage: Outage, hire: Hire, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage.noticed(AWAY)
     turns = threading.Semaphore(0)
@@ -59,10 +60,12 @@ def test_whoever_found_nothing_to_do_without_asking_the_database_does_not_say_th
     hire(wait_for_reports, rest=0.0)
     for _ in range(20):
         assert turns.acquire(timeout=5)
-    assert outage.lasts
+    assert BACK not in caplog.messages
 
 
-def test_whoever_asked_the_database_says_that_it_is_back(outage: Outage, hire: Hire) -> None:
+def test_whoever_asked_the_database_says_that_it_is_back(
+    outage: Outage, hire: Hire, caplog: pytest.LogCaptureFixture
+) -> None:
     outage.noticed(AWAY)
     turns = threading.Semaphore(0)
 
@@ -73,7 +76,7 @@ def test_whoever_asked_the_database_says_that_it_is_back(outage: Outage, hire: H
     hire(look)
     assert turns.acquire(timeout=5)
     assert turns.acquire(timeout=5)
-    assert not outage.lasts
+    assert BACK in caplog.messages
 
 
 @pytest.mark.parametrize("trouble", [AWAY, RuntimeError("a bug")])

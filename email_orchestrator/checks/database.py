@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+from ..embedded.programs import OLDEST_MAJOR
 from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch
 from ..settings import Settings
 from ..store import figures, schema, server
@@ -14,7 +15,6 @@ from ..store.transaction import Transaction
 from ..wiring import holds_data, make_database, reach_postgres
 from .finding import Finding, Grade, trouble
 
-OLDEST = 14
 CLOCK_TOLERANCE = timedelta(seconds=5)
 REACH = "See that the server runs and lets this machine in, and look at DATABASE_URL, or DB_HOST and its fellows."
 
@@ -72,8 +72,8 @@ def _look_inside(database: Database, settings: Settings) -> Generator[Finding, N
 
 def _server(described: server.Server) -> Finding:
     where = f"PostgreSQL {described.version}, database {described.database}, as {described.user}"
-    if described.number < OLDEST * 10_000:
-        return Finding("Database", Grade.WRONG, f"{where}: too old", f"PostgreSQL {OLDEST} or newer is needed.")
+    if described.number < OLDEST_MAJOR * 10_000:
+        return Finding("Database", Grade.WRONG, f"{where}: too old", f"PostgreSQL {OLDEST_MAJOR} or newer is needed.")
     if described.read_only:
         return Finding("Database", Grade.WRONG, f"{where}: takes no writing", "Name the primary server, not a copy.")
     return Finding("Database", Grade.OK, where)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from ..clients import probe
 from ..clients.email_monitor import EmailMonitor
-from ..clients.loopback import is_loopback
+from ..clients.network import is_loopback
 from ..clients.sms_gateway import SmsGateway
+from ..clients.smtp import Security, security_for
 from ..errors import AccountError, ServiceError
 from ..settings import Settings
 from ..wiring import Clients
@@ -134,8 +135,9 @@ def _sent_mail(settings: Settings, clients: Clients, mail: Finding) -> Finding:
 def _certificates(settings: Settings, mail: Finding, sent_mail: Finding) -> Iterator[Finding]:
     """Look how long the certificates last; where the mail server itself was in trouble, that says enough."""
     smtp, imap = (settings.gmail_smtp_server, settings.gmail_smtp_port), settings.gmail_imap_server
-    if mail.grade is Grade.OK and (smtp[1] in (465, 587) or not is_loopback(smtp[0])):
-        yield _certificate(*smtp, starttls=smtp[1] != 465)
+    security = security_for(*smtp)
+    if mail.grade is Grade.OK and security is not Security.PLAIN:
+        yield _certificate(*smtp, starttls=security is Security.STARTTLS)
     looked_into = sent_mail.grade is Grade.OK and settings.sent_check == "imap"
     if looked_into and (settings.gmail_imap_port == 993 or not is_loopback(imap)):
         yield _certificate(imap, settings.gmail_imap_port)

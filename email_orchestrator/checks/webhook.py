@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from ..clients import probe
 from ..clients.http import JsonService
-from ..clients.loopback import is_loopback
+from ..clients.network import is_loopback
 from ..errors import ServiceError
 from ..settings import Settings
 from .finding import Finding, Grade

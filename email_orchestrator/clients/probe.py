@@ -10,8 +10,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from ..errors import Kind, ServiceError
+from .network import bad_certificate, reason
 
 WEB_PORTS = {"http": 80, "https": 443}
+TIMEOUT = 10.0  # seconds, for a certificate
 
 
 def reach(service: str, url: str, timeout: float) -> str:
@@ -23,7 +25,7 @@ def reach(service: str, url: str, timeout: float) -> str:
     try:
         socket.create_connection((host, port), timeout).close()
     except (OSError, UnicodeError) as error:
-        raise ServiceError(service, f"no connection to {host}:{port} ({_reason(error)})", Kind.TRANSIENT) from error
+        raise ServiceError(service, f"no connection to {host}:{port} ({reason(error)})", Kind.TRANSIENT) from error
     return f"{host}:{port}"
 
 
@@ -42,29 +44,26 @@ def addresses(host: str) -> list[IPv4Address | IPv6Address]:
     return [ip_address(str(where[0]).partition("%")[0]) for *_, where in found]
 
 
-def certificate_end(
-    host: str, port: int, *, starttls: bool = False, context: ssl.SSLContext | None = None, timeout: float = 10.0
-) -> datetime:
+def certificate_end(host: str, port: int, *, starttls: bool = False) -> datetime:
     """Return until when the certificate of a TLS server is valid; `starttls` for an SMTP server that begins in plain.
 
     Raises ServiceError when there is none, or it is not valid for that host now.
     """
-    context = context or ssl.create_default_context()
+    context = ssl.create_default_context()
     try:
         if starttls:
-            with smtplib.SMTP(host, port, timeout=timeout) as server:
+            with smtplib.SMTP(host, port, timeout=TIMEOUT) as server:
                 server.starttls(context=context)
                 return _end(server.sock)
         with (
-            socket.create_connection((host, port), timeout) as plain,
+            socket.create_connection((host, port), TIMEOUT) as plain,
             context.wrap_socket(plain, server_hostname=host) as encrypted,
         ):
             return _end(encrypted)
     except ssl.SSLCertVerificationError as error:
-        problem = f"{host} shows a TLS certificate that is not valid for it ({error.verify_message})"
-        raise ServiceError(host, problem, Kind.PERMANENT) from error
+        raise ServiceError(host, bad_certificate(host, error), Kind.PERMANENT) from error
     except (OSError, smtplib.SMTPException, ValueError) as error:
-        raise ServiceError(host, f"no TLS connection to {host}:{port} ({_reason(error)})", Kind.TRANSIENT) from error
+        raise ServiceError(host, f"no TLS connection to {host}:{port} ({reason(error)})", Kind.TRANSIENT) from error
 
 
 def _end(connection: socket.socket | None) -> datetime:
@@ -72,9 +71,3 @@ def _end(connection: socket.socket | None) -> datetime:
     if not certificate:
         raise ValueError("no certificate was shown")
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return getattr(error, "strerror", None) or type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.reply_headers import message_ids
 from ..errors import Kind, ServiceError
-from .loopback import is_loopback
+from .network import bad_certificate, is_loopback, reason
 from .watching import Observer, nobody, watched
 
 SERVICE = "Sent Mail"
@@ -89,10 +89,9 @@ class SentMail:
             finally:
                 _hang_up(connection)
         except ssl.SSLCertVerificationError as error:
-            problem = f"{self._host} shows a TLS certificate that is not valid for it ({error.verify_message})"
-            raise _cannot_tell(problem) from error
+            raise _cannot_tell(bad_certificate(self._host, error)) from error
         except (imaplib.IMAP4.error, OSError, ValueError) as error:
-            raise _cannot_tell(f"{self._host}:{self._port} could not be asked ({_reason(error)})") from error
+            raise _cannot_tell(f"{self._host}:{self._port} could not be asked ({_why(error)})") from error
 
     def _connect(self) -> imaplib.IMAP4:
         if self._plain:
@@ -176,12 +175,13 @@ def _printable(text: str) -> str:
     return re.sub(r"[^ -~]", "?", text)[:160]
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
+def _why(error: Exception) -> str:
+    """Say why the server could not be asked; errors of the protocol hold what it said, as text or as bytes."""
+    if isinstance(error, OSError):
+        return reason(error)
     said = error.args[0] if error.args else ""
     text = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
-    return getattr(error, "strerror", None) or _printable(text) or type(error).__name__
+    return _printable(text) or type(error).__name__
 
 
 def _cannot_tell(problem: str) -> ServiceError:

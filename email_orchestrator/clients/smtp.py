@@ -15,7 +15,7 @@ from enum import StrEnum
 from .. import clock
 from ..core.mail_address import ascii_address
 from ..errors import AccountError, Kind, ServiceError, Trouble
-from .loopback import is_loopback
+from .network import bad_certificate, is_loopback
 from .smtp_wire import Answer, Lost, Wire, as_transmitted
 from .watching import Observer, nobody, watched
 
@@ -181,8 +181,7 @@ class SmtpMailer:
         try:
             wire.start_tls(self._context, self._host, self._wait_until(give_up_at))
         except ssl.SSLCertVerificationError as error:
-            problem = f"{self._host} shows a TLS certificate that is not valid for it ({error.verify_message})"
-            raise AccountError(SERVICE, problem, Trouble.CREDENTIALS) from error
+            raise AccountError(SERVICE, bad_certificate(self._host, error), Trouble.CREDENTIALS) from error
 
     def _hello(self, wire: Wire, give_up_at: float) -> dict[str, str]:
         answer, extensions = wire.hello(self._wait_until(give_up_at))

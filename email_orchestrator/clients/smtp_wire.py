@@ -14,6 +14,7 @@ import ssl
 from dataclasses import dataclass
 
 from .. import clock
+from .network import reason
 
 _ANSWER_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\r\n]*))?\r?\n")
 _LONGEST_LINE = 2048  # RFC 5321 §4.5.3.1.5 says 512 octets; some servers write more
@@ -56,7 +57,7 @@ class Wire:
         try:
             sock = socket.create_connection((host, port), timeout)
         except (OSError, UnicodeError) as error:
-            raise Lost(f"no connection to {host}:{port} ({_reason(error)})") from error
+            raise Lost(f"no connection to {host}:{port} ({reason(error)})") from error
         # The final dot follows the message without an answer between: it must not wait for a delayed acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(sock)
@@ -73,7 +74,7 @@ class Wire:
             raise
         except (OSError, ValueError) as error:
             self.close()
-            raise Lost(f"no TLS connection ({_reason(error)})") from error
+            raise Lost(f"no TLS connection ({reason(error)})") from error
 
     def greet(self, deadline: float) -> Answer:
         """Read the server's greeting."""
@@ -119,7 +120,7 @@ class Wire:
                 self._sock.settimeout(_seconds_left(deadline, name))
                 rest = rest[self._sock.send(rest[:_CHUNK]) :]
         except OSError as error:
-            raise Lost(f"the connection was lost at {name} ({_reason(error)})") from error
+            raise Lost(f"the connection was lost at {name} ({reason(error)})") from error
 
     def is_quiet(self) -> bool:
         """Say whether the connection stands and the server has said nothing it was not asked for."""
@@ -158,7 +159,7 @@ class Wire:
                 self._sock.settimeout(_seconds_left(deadline, name))
                 chunk = self._sock.recv(_CHUNK)
             except OSError as error:
-                raise Lost(f"no answer to {name} ({_reason(error)})") from error
+                raise Lost(f"no answer to {name} ({reason(error)})") from error
             if not chunk:
                 raise Lost(f"the server closed the connection after {name}")
             self._received += chunk
@@ -186,12 +187,6 @@ def _seconds_left(deadline: float, name: str) -> float:
     if left <= 0:
         raise Lost(f"no time was left for {name}")
     return left
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _printable(text: bytes) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from email_orchestrator.clients.loopback import is_loopback
+from email_orchestrator.clients.network import is_loopback
 from email_orchestrator.clients.sent_mail import SentMail
 from email_orchestrator.errors import Kind, ServiceError
 

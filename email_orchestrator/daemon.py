@@ -16,7 +16,7 @@ from . import systemd, wiring
 from .errors import DatabaseUnavailable, OrchestratorError
 from .settings import Settings
 from .stop_sign import StopSign
-from .store import memory, schema
+from .store import mail_pause, schema
 from .store.connection import Database
 from .timetable import Timetable
 from .vitals import Vitals
@@ -38,7 +38,6 @@ AN_HOUR = 3600
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
 LOOK_FOR_EMAILS = 1
-REPLYING = "replying"
 FETCH_MISSED = "fetch missed texts"
 POLL = "poll"
 
@@ -104,8 +103,9 @@ def _wait_for_schema(house: House) -> bool:
             schema.check(house.desk.database)
             with house.desk.database.transaction() as tx:
                 # What only a person could mend may have been mended before this start.
-                if memory.waits_for_a_person(memory.recall(tx, memory.MAIL_PAUSE)):
-                    memory.forget(tx, memory.MAIL_PAUSE)
+                pause = mail_pause.recall(tx)
+                if pause and pause.waits_for_a_person:
+                    mail_pause.forget(tx)
         except DatabaseUnavailable as error:
             house.outage.noticed(error)
             house.stop.wait(WAIT_FOR_DATABASE)
@@ -145,8 +145,8 @@ def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
     for urgent in (False, True):
         room = texting_room(urgent)
         hire(room, staff.bell(room), partial(texting.text_in_turn, desk, clients.gateway, urgent))
-    hire(REPLYING, staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
-    hire("answering", staff.bell(Room.ANSWERING), lambda: answering.answer_in_turn(desk))
+    hire(Room.REPLYING, staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
+    hire(Room.ANSWERING, staff.bell(Room.ANSWERING), lambda: answering.answer_in_turn(desk))
     hire("feedback", staff.bell("feedback"), lambda: feedback.report(database, clients.generator, reports, REST), 0.0)
     return House(settings, desk, clients, staff, outage, vitals, stop)
 
@@ -228,7 +228,7 @@ def _loop(house: House, timetable: Timetable) -> None:
 def _close(house: House) -> None:
     """Let the workers finish what they have in hand, and give back what they cannot."""
     late = house.staff.stop(max(1.0, house.stop.at + TIME_TO_STOP - time.monotonic()))
-    if REPLYING not in late:
+    if Room.REPLYING not in late:
         house.clients.mailer.close()
     try:
         with house.desk.database.transaction() as tx:

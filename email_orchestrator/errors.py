@@ -45,6 +45,9 @@ class SchemaMismatch(OrchestratorError):
 class NotFound(OrchestratorError):
     """There is no workflow of that number or Message-ID."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no workflow {name}.")
+
 
 class WrongState(OrchestratorError):
     """The workflow is in a state that does not allow what was asked; the text says which and what happened to it."""

@@ -41,7 +41,7 @@ GATEWAY_TIMEOUT = 40.0
 MONITOR_TIMEOUT = 5.0
 SMTP_TIMEOUT = 15.0
 SMTP_ANSWER_TIMEOUT = 60.0
-SHARE_OF_LEASE = 0.7
+SHARE_FOR_A_CALL = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def make_clients(settings: Settings, observe: Observer = nobody) -> Clients:
     from .clients.sms_gateway import SmsGateway
     from .clients.smtp import SmtpMailer
 
-    bound = settings.lease_seconds * SHARE_OF_LEASE
+    bound = settings.lease_seconds * SHARE_FOR_A_CALL
     return Clients(
         monitor=_make_monitor(settings, observe),
         generator=AiReplyGenerator(settings.ai_reply_generator_url, min(AI_TIMEOUT, bound), observe),

@@ -264,16 +264,30 @@ GUARDS = (
     Guard(
         "a webhook is signed",
         DOORS,
-        "if not _is_signed(front, environ, body):",
+        "if not _is_authentic(front, environ, body):",
         "if False:",
         (WEBHOOK,),
     ),
     Guard(
         "a signature is good for five minutes",
         "email_orchestrator/core/signature.py",
-        "if abs(now.timestamp() - int(timestamp)) > TOLERANCE:",
-        "if False:",
+        "return abs(now.timestamp() - int(timestamp)) <= TOLERANCE",
+        "return True",
         (WEBHOOK,),
+    ),
+    Guard(
+        "what the webhook could not store is to be fetched",
+        "email_orchestrator/web/webhook.py",
+        "front.not_stored(error)",
+        "pass",
+        (WEBHOOK,),
+    ),
+    Guard(
+        "what the webhook could not store is fetched at once",
+        "email_orchestrator/daemon.py",
+        "if house.missed.is_set():",
+        "if False:",
+        ("tests/acceptance/test_door.py",),
     ),
     Guard(
         "what a proxy on this machine passes on is signed",
@@ -355,7 +369,7 @@ GUARDS = (
     Guard(
         "who approves while mail rests hears of it",
         CONVERSATION,
-        'if rest := mail_rests(self.tx, self.desk, workflow, found["pause"], due):',
+        'if rest := mail_rests(self.tx, self.desk, workflow, to_pause(found["pause"]), due):',
         "if rest := None:",
         ("tests/integration/test_mail_at_rest.py",),
     ),
@@ -383,8 +397,8 @@ GUARDS = (
     Guard(
         "no undo once the reply was handed over",
         "email_orchestrator/workflow/actions.py",
-        "if not may_be_taken_back(tx, workflow):",
-        "if False:",
+        " or not may_be_taken_back(tx, workflow)",
+        "",
         (REPLIES,),
     ),
     Guard(

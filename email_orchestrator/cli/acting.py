@@ -167,12 +167,12 @@ def _until_next_look(desk: Desk, workflow_id: int) -> float | None:
 
 def _outcome(desk: Desk, workflow_id: int) -> str:
     """Say that a reply is out; raises OrchestratorError with what happened and what to do when it is not."""
-    from ..store import memory, workflows
+    from ..store import mail_pause, workflows
     from ..workflow.desk import refusal
 
     with desk.database.transaction() as tx:
         workflow = workflows.get(tx, workflow_id)
-        pause = memory.recall(tx, memory.MAIL_PAUSE)
+        pause = mail_pause.recall(tx)
     if workflow is None:
         raise OrchestratorError(f"#{workflow_id} was not sent: its email is gone.")
     match workflow.state:
@@ -191,8 +191,8 @@ def _outcome(desk: Desk, workflow_id: int) -> str:
         case State.USER_APPROVED if workflow.send_started_at:
             raise ServiceError("Mail", _left_open(workflow_id), Kind.TRANSIENT)
         case State.USER_APPROVED:
-            reason = workflow.error or (pause or {}).get("message") or "another process has it in hand"
-            when = f"after `retry {workflow_id}`" if memory.waits_for_a_person(pause) else "when that works"
+            reason = workflow.error or (pause and pause.message) or "another process has it in hand"
+            when = f"after `retry {workflow_id}`" if pause and pause.waits_for_a_person else "when that works"
             raise ServiceError(
                 "Mail",
                 f"#{workflow_id} is approved but not out yet ({reason}); the service sends it {when}, "

@@ -53,9 +53,9 @@ def check(ctx: click.Context, send_test_sms: bool, json_output: bool) -> None:
 
 def _line(finding: Finding, secrets: Sequence[str]) -> dict[str, str]:
     """Write a finding down, without what others said that a terminal would obey or nobody is to read."""
-    from ..core.masking import Mask
+    from ..core.masking import SHORT, Mask
 
-    mask = Mask(secret for secret in secrets if len(secret) > 5)
+    mask = Mask(secret for secret in secrets if len(secret) > SHORT)
     message = clean_line(mask(finding.says))
     return {"name": finding.name, "status": str(finding.grade), "message": message, "mend": finding.mend}
 

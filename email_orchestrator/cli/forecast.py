@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ..core.hours import is_quiet, show_moment
 from ..core.models import Workflow
 from ..core.policy import Policy
 from ..core.states import State
-from ..store import memory, texts
+from ..store import mail_pause, texts
 from ..store.counting import counts_by_state
+from ..store.mail_pause import Pause
 from ..store.transaction import Transaction
 from . import output
 
@@ -36,7 +36,7 @@ class Surroundings:
     now: datetime
     occupied: int = 0
     text: texts.Due | None = None
-    mail_pause: dict[str, Any] | None = None
+    mail_pause: Pause | None = None
 
 
 def look_around(tx: Transaction, workflow: Workflow) -> Surroundings:
@@ -49,7 +49,7 @@ def look_around(tx: Transaction, workflow: Workflow) -> Surroundings:
         case State.AI_GENERATED | State.SMS_SENDING | State.SMS_SENT | State.AWAITING_USER:
             return Surroundings(tx.now, text=texts.due(tx, workflow.id))
         case State.USER_APPROVED:
-            return Surroundings(tx.now, mail_pause=memory.recall(tx, memory.MAIL_PAUSE))
+            return Surroundings(tx.now, mail_pause=mail_pause.recall(tx))
         case _:
             return Surroundings(tx.now)
 
@@ -106,10 +106,10 @@ def _replying(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
         return "Sent Mail is looked into, for the reply may be out"
     due = workflow.next_attempt_at or around.now
     if around.mail_pause:
-        if memory.waits_for_a_person(around.mail_pause):
-            why = output.one_line(around.mail_pause["message"])
+        if around.mail_pause.waits_for_a_person:
+            why = output.one_line(around.mail_pause.message)
             return f"the reply is sent once the mail account lets us in ({why})"
-        due = max(due, datetime.fromisoformat(around.mail_pause["until"]))
+        due = max(due, around.mail_pause.until)
     return f"the reply is sent {_when(due, policy, around.now)}; `email-orchestrator undo {workflow.id}` takes it back"
 
 

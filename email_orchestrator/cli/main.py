@@ -57,6 +57,8 @@ def sentences(error: Exception) -> list[str]:
             lines = [str(error)]
         case DatabaseUnavailable():
             lines = [f"{error}. Check DB_HOST or DATABASE_URL, or try again later."]
+        case NotFound():
+            lines = [f"{error} `email-orchestrator list` shows what there is."]
         case OrchestratorError():
             lines = [str(error)]
         case OSError():

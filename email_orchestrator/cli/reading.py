@@ -53,7 +53,7 @@ def show(env_file: Path | None, name: str, json_output: bool) -> None:
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
         workflow = workflows.find(tx, name)
         if workflow is None:
-            raise NotFound(f"There is no workflow {name}: `email-orchestrator list` shows what there is.")
+            raise NotFound(name)
         drafts = workflows.drafts(tx, workflow.id)
         events = workflows.events(tx, workflow.id)
         email = emails.read(tx, workflow.message_id)

@@ -12,8 +12,7 @@ from .states import OUTCOME_UNKNOWN, State
 class Email:
     """An email as the Email Monitor stored it, its texts cleaned of what PostgreSQL or a phone cannot carry.
 
-    `sender` is the raw header, perhaps with a display name, `in_reply_to` as well (several ids possible), `status` the
-    row's state as the Email Monitor and we share it.
+    `sender` is the raw header, perhaps with a display name, `in_reply_to` as well (several ids possible).
     """
 
     message_id: str
@@ -24,7 +23,6 @@ class Email:
     body_html: str | None
     thread_id: str | None
     in_reply_to: str | None
-    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +98,9 @@ class GeneratedDraft:
 class Draft:
     """A draft as it is kept: `instructions` is what the owner asked for to get this revision, None for the first."""
 
-    workflow_id: int
     revision: int
     text: str
     instructions: str | None
-    ai_draft_id: str
-    model: str
-    tokens: int
     created_at: datetime
 
 

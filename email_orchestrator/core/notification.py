@@ -24,8 +24,6 @@ from .quoting import (
 )
 from .segments import fits, may_cut_at
 
-__all__ = ["COMMANDS", "Offer", "compose_more", "compose_offer", "compose_text", "display_address", "quote_line"]
-
 COMMANDS = "1=Send 2=Edit 3=Ignore"
 _CLOSING = f'"\n{COMMANDS}'
 _OUR_SIGN = re.compile("^(?:✅|✏️|⌛|⏰) ")  # their names would be longer than what they say

@@ -17,27 +17,7 @@ from email.utils import format_datetime, getaddresses, parsedate_to_datetime
 
 from ..errors import OrchestratorError
 from .mail_address import ascii_address
-from .reply_headers import (
-    HeaderValue,
-    clean_header_text,
-    header_lines,
-    message_ids,
-    new_message_id,
-    reply_references,
-    reply_subject,
-)
-
-__all__ = [
-    "Reply",
-    "UnsafeReply",
-    "build_reply",
-    "fingerprint",
-    "new_message_id",
-    "quote_original",
-    "reply_body",
-    "reply_references",
-    "reply_subject",
-]
+from .reply_headers import HeaderValue, clean_header_text, header_lines, message_ids
 
 _MOST_QUOTED_LINES = 200
 _MOST_QUOTED_CHARACTERS = 20_000

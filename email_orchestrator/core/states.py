@@ -53,6 +53,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 FINISHED = frozenset({State.USER_IGNORED, State.REPLY_SENT, State.TIMEOUT, State.FAILED})
+UNFINISHED = tuple(state for state in State if state not in FINISHED)
 
 
 def may_follow(before: State, after: State) -> bool:

@@ -34,16 +34,13 @@ class DemoFailed(OrchestratorError):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that plays; `log` is the daemon's log file, `dsn` the database, `url` the daemon's web server."""
+    """Everything that plays."""
 
     monitor: MonitorStandIn
     generator: GeneratorStandIn
     gateway: GatewayStandIn
     mail: MailStandIn
     database: Database
-    dsn: str
-    url: str
-    log: Path
 
 
 @contextmanager
@@ -85,7 +82,7 @@ def set_stage(settings: dict[str, str]) -> Iterator[Stage]:
         }
         port = stack.enter_context(_daemon(folder, environment, log))
         gateway.orchestrator_url = f"http://127.0.0.1:{port}"
-        yield Stage(monitor, generator, gateway, mail, database, dsn, gateway.orchestrator_url, log)
+        yield Stage(monitor, generator, gateway, mail, database)
         database.close()
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
+from ..setting_values import libpq_quoted
 from .account import Account, choose_account, prepare_folder
 from .errors import EmbeddedPostgresError, FolderUnusableError, WrongVersionError
 from .folder import (
@@ -40,8 +41,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "unix_socket_permissions": "0700",
         "timezone": "UTC",
         "log_timezone": "UTC",
-        # One small program is the only client, on a machine of 512 MB.
-        "max_connections": "40",
+        # One small program is the only client, on a machine of 512 MB; it may have 64 workers and a dozen others.
+        "max_connections": "100",
         "shared_buffers": "32MB",
         "maintenance_work_mem": "16MB",
         "max_wal_size": "128MB",
@@ -234,6 +235,5 @@ def find_running(folder: Path) -> str | None:
 
 def make_dsn(socket_folder: Path) -> str:
     """Return a connection string for the database behind a socket (PostgreSQL manual, libpq, Connection Strings)."""
-    host = str(socket_folder).replace("\\", "\\\\").replace("'", "\\'")
     # The port is named because libpq would otherwise take PGPORT from the environment.
-    return f"host='{host}' port=5432 dbname={DATABASE} user={USER}"
+    return f"host={libpq_quoted(str(socket_folder))} port=5432 dbname={DATABASE} user={USER}"

@@ -100,5 +100,4 @@ def to_email(row: Row) -> Email:
         body_html=row["body_html"],
         thread_id=row["thread_id"],
         in_reply_to=row["in_reply_to"],
-        status=row["status"],
     )

@@ -12,6 +12,7 @@ from ..core.lookback import window_start
 from ..core.states import Actor, State
 from . import emails, memory
 from .counting import counts_by_state
+from .mail_pause import to_pause
 from .transaction import Transaction
 
 SPANS = ("email_to_text", "text_to_answer")
@@ -133,7 +134,7 @@ def status(tx: Transaction, lookback_hours: float, window_hours: float = 24) -> 
     given = answers(counts)
     answered = sum(given.values())
     arrived = sum(count for (before, _, _), count in counts.items() if not before)
-    remembered = _remembered(tx, memory.LAST_POLL)
+    last_poll = memory.recall(tx, memory.LAST_POLL)
     return {
         "counts": {str(state): count for state, count in counts_by_state(tx).items()},
         "window_hours": window_hours,
@@ -145,8 +146,8 @@ def status(tx: Transaction, lookback_hours: float, window_hours: float = 24) -> 
         "answers": given,
         "rates": {answer: round(n / answered, 3) if answered else None for answer, n in given.items()},
         "failures_by_stage": failures_by_stage(counts),
-        "last_poll": _moment(remembered.get(memory.LAST_POLL), "at"),
-        "older_emails_left_alone": _older(tx, remembered.get(memory.LAST_POLL), lookback_hours),
+        "last_poll": _moment(last_poll, "at"),
+        "older_emails_left_alone": _older(tx, last_poll, lookback_hours),
     }
 
 
@@ -156,10 +157,10 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
     midnight = tx.now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     completed = tx.row("completed_since", since=midnight)
     remembered = _remembered(tx, memory.LAST_POLL, memory.MAIL_PAUSE, memory.TEXTING_BLOCKED)
-    pause = remembered.get(memory.MAIL_PAUSE)
-    until = _moment(pause, "until")
+    pause = to_pause(remembered.get(memory.MAIL_PAUSE))
+    if pause and not pause.lasts(tx.now):
+        pause = None
     last_poll = _moment(remembered.get(memory.LAST_POLL), "at")
-    paused = until is not None and until > tx.now
     return Pulse(
         pending=counts[State.PENDING],
         awaiting_user=counts[State.AWAITING_USER],
@@ -169,8 +170,8 @@ def pulse(tx: Transaction, lookback_hours: float, zone: ZoneInfo) -> Pulse:
         last_poll=last_poll,
         seconds_since_poll=(tx.now - last_poll).total_seconds() if last_poll else None,
         texting_blocked_since=_moment(remembered.get(memory.TEXTING_BLOCKED), "at"),
-        replies_paused=str((pause or {}).get("trouble", "trouble")) if paused else None,
-        replies_paused_until=until if paused and not memory.waits_for_a_person(pause) else None,
+        replies_paused=pause.trouble if pause else None,
+        replies_paused_until=pause.until if pause and not pause.waits_for_a_person else None,
     )
 
 

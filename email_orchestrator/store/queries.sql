@@ -31,7 +31,7 @@ SELECT max(id) AS id FROM processed_emails
 -- that Python does not.
 SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_address,
        greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
-       p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html,
+       p.thread_id, p.in_reply_to, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html,
        now() AS now
   FROM processed_emails p
  WHERE p.status = 'pending' AND p.message_id = ANY (%(ids)s::text[])
@@ -102,7 +102,7 @@ SELECT lower(email_from) AS sender, count(*) AS count FROM workflow_state
 -- An email as the Email Monitor holds it now.
 SELECT p.message_id, left(p.subject, %(subject_limit)s) AS subject, p.from_address,
        greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
-       p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+       p.thread_id, p.in_reply_to, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
   FROM processed_emails p WHERE p.message_id = %(message_id)s
 
 -- Moving ------------------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ UPDATE workflow_state w
 RETURNING w.*, c.send_started_at IS NOT NULL AS in_doubt, p.status AS email_status,
           left(p.subject, %(subject_limit)s) AS subject, p.from_address,
           greatest(least(p.received_at, '9000-01-01Z'), '1000-01-01Z') AS received_at,
-          p.thread_id, p.in_reply_to, p.status, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
+          p.thread_id, p.in_reply_to, left(p.body_text, %(text_limit)s) AS body_text, left(p.body_html, %(html_limit)s) AS body_html
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 
@@ -356,7 +356,7 @@ INSERT INTO draft (workflow_id, revision, text, instructions, ai_draft_id, model
 VALUES (%(workflow_id)s, %(revision)s, %(text)s, %(instructions)s, %(ai_draft_id)s, %(model)s, %(tokens)s)
 
 -- name: drafts
-SELECT * FROM draft WHERE workflow_id = %(id)s ORDER BY revision
+SELECT revision, text, instructions, created_at FROM draft WHERE workflow_id = %(id)s ORDER BY revision
 
 -- name: generated_ids
 -- The names that the AI Reply Generator gave to some drafts.
@@ -718,8 +718,8 @@ SELECT g.name FROM unnest(%(columns)s::text[]) AS g (name)
 
 -- Schema ------------------------------------------------------------------------------------------------------------
 
--- name: schema_version
-SELECT CASE WHEN to_regclass('schema_version') IS NULL THEN 0 ELSE 1 END AS present
+-- name: schema_is_there
+SELECT to_regclass('schema_version') IS NOT NULL AS present
 
--- name: schema_version_number
+-- name: schema_version
 SELECT max(version) AS version FROM schema_version

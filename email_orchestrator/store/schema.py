@@ -63,10 +63,10 @@ def check(database: Database) -> None:
 
 def version(tx: Transaction) -> int:
     """Return the version of the schema in the database, 0 when there is none."""
-    row = tx.row("schema_version")
+    row = tx.row("schema_is_there")
     if row is None or not row["present"]:
         return 0
-    number = tx.row("schema_version_number")
+    number = tx.row("schema_version")
     return int(number["version"] or 0) if number else 0
 
 

@@ -104,7 +104,7 @@ def find(tx: Transaction, name: str) -> Workflow | None:
     if not name:
         return None  # the Message-ID of emails that have none
     if number.isascii() and number.isdigit():
-        return get(tx, int(number)) if len(number) < MAX_DIGITS else None
+        return get(tx, int(number)) if len(number) <= MAX_DIGITS else None
     if name.encode("utf-8", "replace").decode() != name or "\x00" in name:
         return None  # nothing in PostgreSQL holds what PostgreSQL does not take
     row = tx.row("workflow_by_message_id", message_id=name) or tx.row("workflow_by_message_id", message_id=f"<{name}>")
@@ -113,17 +113,18 @@ def find(tx: Transaction, name: str) -> Workflow | None:
 
 def get(tx: Transaction, workflow_id: int) -> Workflow | None:
     """Read a workflow by its number."""
-    if not 0 < workflow_id < 2**31:
-        return None
-    row = tx.row("workflow_by_id", id=workflow_id)
-    return to_workflow(row) if row else None
+    return _one(tx, "workflow_by_id", workflow_id)
 
 
 def hold(tx: Transaction, workflow_id: int) -> Workflow | None:
     """Read a workflow and keep others from moving it until the transaction ends."""
+    return _one(tx, "lock_workflow", workflow_id)
+
+
+def _one(tx: Transaction, statement: str, workflow_id: int) -> Workflow | None:
     if not 0 < workflow_id < 2**31:
         return None
-    row = tx.row("lock_workflow", id=workflow_id)
+    row = tx.row(statement, id=workflow_id)
     return to_workflow(row) if row else None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bottle import HTTPError, HTTPResponse
 
 from ..core.models import Workflow
-from ..core.states import FINISHED, Actor, State
+from ..core.states import Actor, State
 from ..errors import NotFound, WrongState
 from ..store import figures, outline, workflows
 from ..store.counting import counts_by_state
@@ -20,7 +20,6 @@ from .front import Front
 
 Action = Callable[[Transaction, Desk, Workflow, Actor], None]
 
-UNFINISHED = tuple(state for state in State if state not in FINISHED)
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 DEFAULT_HOURS, MAX_HOURS = 24, 8760
 # An email's Message-ID is a line of a header (RFC 5322, section 2.1.1): none is longer.
@@ -48,7 +47,7 @@ def show_workflow(front: Front, name: str) -> HTTPResponse:
     with front.desk.database.transaction() as tx:
         workflow = workflows.find(tx, name) if _possible(name) else None
         if workflow is None:
-            raise _only_post() if _is_action(name) else _unknown()
+            raise _only_post() if _is_action(name) else NotFound(name)
         return answer(_page(tx, workflow))
 
 
@@ -58,7 +57,7 @@ def act(front: Front, name: str, action: Action) -> HTTPResponse:
     Raises NotFound, and a refusal (409) that says which state the workflow is in when that does not allow the action.
     """
     if not _possible(name):
-        raise _unknown()
+        raise NotFound(name)
     with front.desk.database.transaction() as tx:
         workflow = actions.find(tx, name)
         try:
@@ -76,10 +75,6 @@ def _page(tx: Transaction, workflow: Workflow) -> dict[str, Any]:
 def _possible(name: str) -> bool:
     """Say whether a workflow can have that number or Message-ID at all; PostgreSQL takes no NUL in a text."""
     return len(name) <= MAX_NAME and "\x00" not in name
-
-
-def _unknown() -> NotFound:
-    return NotFound("There is no workflow of that number or Message-ID.")
 
 
 def _is_action(name: str) -> bool:

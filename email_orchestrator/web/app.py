@@ -10,7 +10,7 @@ from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, request
 
-from ..core.states import State
+from ..core.states import UNFINISHED, State
 from ..errors import DatabaseUnavailable, NotFound
 from ..store.trouble import DataRefused
 from ..workflow import actions
@@ -55,7 +55,7 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
     app.route("/openapi.json", "GET", _describe)
     at_database("/metrics", "GET", metrics.answer)
     at_database("/workflow/status", "GET", lambda: api.tell_status(front, request.query))
-    at_database("/workflow/pending", "GET", lambda: api.list_workflows(front, api.UNFINISHED, request.query))
+    at_database("/workflow/pending", "GET", lambda: api.list_workflows(front, UNFINISHED, request.query))
     at_database("/workflow/failed", "GET", lambda: api.list_workflows(front, (State.FAILED,), request.query))
     app.route(webhook.PATH, "POST", lambda: webhook.take_event(front, events, request.environ))
     # A Message-ID may hold slashes, which the server has decoded: `name` is all there is between the fixed words.

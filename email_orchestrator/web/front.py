@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network
 
 from ..errors import DatabaseUnavailable
+from ..settings import Network
 from ..vitals import Vitals
 from ..workflow.desk import Desk
-
-Network = IPv4Network | IPv6Network
 
 
 def system_clock() -> datetime:

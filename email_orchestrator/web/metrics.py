@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from bottle import HTTPResponse
 
-from ..core.states import FINISHED, State
+from ..core.states import UNFINISHED, State
 from ..errors import DatabaseUnavailable
 from ..store import figures
 from ..store.counting import SETTLED_AFTER, counts_by_state
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OPEN = tuple(state for state in State if state not in FINISHED)
 
 
 @dataclass(slots=True)
@@ -84,7 +83,7 @@ class Metrics:
 
         with self._lock, self._front.desk.database.transaction() as tx:
             tally = self._count(tx)
-            open_now = counts_by_state(tx, (*OPEN, State.FAILED))
+            open_now = counts_by_state(tx, (*UNFINISHED, State.FAILED))
             pulse = figures.pulse(tx, self._front.lookback_hours, self._front.desk.policy.timezone)
         moved = CounterMetricFamily(
             "email_orchestrator_transitions", "Transitions of workflows.", labels=["from_state", "to_state", "actor"]

@@ -39,7 +39,7 @@ def find(tx: Transaction, name: str) -> Workflow:
     found = workflows.find(tx, name)
     held = workflows.hold(tx, found.id) if found else None
     if held is None:
-        raise NotFound(f"There is no workflow {name}: `email-orchestrator list` shows what there is.")
+        raise NotFound(name)
     return held
 
 
@@ -57,7 +57,7 @@ def approve(
     The reply is due for sending `delay` seconds later.
     """
     email = emails.read(tx, workflow.message_id)
-    if email is None or not may_follow(workflow.state, State.USER_APPROVED) or workflow.state is State.FAILED:
+    if email is None or workflow.state is not State.AWAITING_USER:
         raise refusal(tx, desk, workflow)
     if not (workflow.draft_text or "").strip():
         raise WrongState(wording.no_draft_yet(workflow))
@@ -134,7 +134,7 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
 
     Its clocks start anew; those of a draft that was approved before it was texted once more start with that text.
     """
-    if not may_be_taken_back(tx, workflow):
+    if workflow.state is not State.USER_APPROVED or not may_be_taken_back(tx, workflow):
         raise refusal(tx, desk, workflow)
     was_on_its_way = workflow.timeout_at is None
     _move(
@@ -144,7 +144,6 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         State.AWAITING_USER,
         actor,
         said_at=said_at or tx.now,  # what was texted before is no answer any more, whoever takes it back
-        only_from=State.USER_APPROVED,
         reason="taken back by the owner",
         approved_hash=None,
         reply_message_id=None,
@@ -237,13 +236,12 @@ def _move(
     actor: Actor,
     *,
     said_at: datetime | None = None,
-    only_from: State | None = None,
     reason: str | None = None,
     **changes: Any,
 ) -> None:
     if said_at is not None:
         changes["user_responded_at"] = said_at
-    allowed = may_follow(workflow.state, state) and only_from in (None, workflow.state)
+    allowed = may_follow(workflow.state, state)
     if allowed and workflow.texts_cleared_at is not None and state is not State.USER_IGNORED:
         raise WrongState(wording.texts_cleared(workflow))
     if not allowed or not advance(tx, desk, workflow, state, actor=actor, reason=reason, **changes):

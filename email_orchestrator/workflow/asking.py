@@ -9,7 +9,6 @@ from typing import Any
 
 from ..core import wording
 from ..core.commands import START_WORDS, STOP_WORDS, Command, Verb
-from ..core.models import Workflow
 from ..store import memory
 from ..store.texts import Sort
 from ..store.transaction import Transaction
@@ -22,15 +21,18 @@ QUESTION_STANDS = timedelta(minutes=10)
 HELP_EVERY = timedelta(minutes=1)
 
 
-def ask_which(tx: Transaction, command: Command, said_at: datetime) -> None:
-    """Remember a command that lacks its number, said at a moment; a number alone completes it for ten minutes."""
-    question = {"verb": command.verb, "words": command.words, "at": tx.now, "said_at": said_at}
-    memory.remember(tx, memory.DIALOGUE, question)
+def ask_back(tx: Transaction, command: Command, said_at: datetime) -> None:
+    """Remember a command that lacks something, said at a moment; the next text completes it for ten minutes.
 
-
-def ask_what(tx: Transaction, workflow: Workflow, said_at: datetime) -> None:
-    """Remember an edit that lacks its instructions; the next text that is no command is taken for them."""
-    question = {"verb": Verb.EDIT, "workflow": workflow.id, "words": "", "at": tx.now, "said_at": said_at}
+    One that lacks its number waits for a number alone, an edit of a workflow for whatever is no command.
+    """
+    question = {
+        "verb": command.verb,
+        "workflow": command.workflow_id,
+        "words": command.words,
+        "at": tx.now,
+        "said_at": said_at,
+    }
     memory.remember(tx, memory.DIALOGUE, question)
 
 
@@ -53,9 +55,10 @@ def close_question(tx: Transaction, question: dict[str, Any] | None) -> None:
 def complete(question: dict[str, Any], command: Command) -> Command:
     """Make one command of an open question and the text that followed it; a text of another kind stands for itself."""
     verb = Verb(question["verb"])
-    if "workflow" in question and command.verb is Verb.UNCLEAR:
-        return Command(verb, question["workflow"], command.words)
-    if "workflow" not in question and command.verb is Verb.NUMBER:
+    workflow_id = question.get("workflow")
+    if workflow_id is not None and command.verb is Verb.UNCLEAR:
+        return Command(verb, workflow_id, command.words)
+    if workflow_id is None and command.verb is Verb.NUMBER:
         return replace(command, verb=verb, words=question["words"])
     return command
 

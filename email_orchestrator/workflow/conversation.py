@@ -11,6 +11,7 @@ from ..core.models import InboundText, Workflow
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import WrongState
 from ..store import texts, workflows
+from ..store.mail_pause import to_pause
 from ..store.texts import Received, Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
@@ -124,7 +125,7 @@ class Conversation:
         if only and not workflows.may_have_gone_out(self.tx, only[0].id):
             return workflows.hold(self.tx, only[0].id)
         if offered:
-            asking.ask_which(self.tx, command, self.said_at)
+            asking.ask_back(self.tx, command, self.said_at)
             self.say(wording.waiting_list([one for one in offered if one.id in meant] or offered, command.verb))
         else:
             self._nothing_waits()
@@ -150,14 +151,14 @@ class Conversation:
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
         due = self.tx.now + timedelta(seconds=delay)
         way_back = "" if found["may_be_out"] else f" {wording.how_to_stop(workflow)}"
-        if rest := mail_rests(self.tx, self.desk, workflow, found["pause"], due):
+        if rest := mail_rests(self.tx, self.desk, workflow, to_pause(found["pause"]), due):
             self.say(rest + way_back)
         elif delay:
             self._confirm(wording.sending_soon(workflow, delay) + way_back)
 
     def _edit(self, workflow: Workflow, command: Command) -> None:
         if workflow.state is State.AWAITING_USER and not command.words:
-            asking.ask_what(self.tx, workflow, self.said_at)
+            asking.ask_back(self.tx, Command(Verb.EDIT, workflow.id), self.said_at)
             self.say(wording.what_to_change(workflow))
             return
         actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words, said_at=self.said_at)
@@ -208,7 +209,7 @@ class Conversation:
             self._nothing_waits()
             return "again: nothing waits"
         if command.workflow_id is None and len(offered) > 1:
-            asking.ask_which(self.tx, command, self.said_at)
+            asking.ask_back(self.tx, command, self.said_at)
             self.say(wording.waiting_list(offered, command.verb))
             return "again: which one?"
         workflow = self._named(command.workflow_id or offered[0].id)

@@ -16,8 +16,9 @@ from ..core.models import Composed, Workflow
 from ..core.policy import Policy
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import DatabaseUnavailable, WrongState
-from ..store import memory, texts, workflows
+from ..store import mail_pause, texts, workflows
 from ..store.connection import Database
+from ..store.mail_pause import Pause
 from ..store.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -217,7 +218,7 @@ def what_happened(tx: Transaction, desk: Desk, workflow: Workflow) -> str:
     happened = wording.how_it_stands(workflow, desk.policy, reason)
     if workflow.state is State.USER_APPROVED and workflow.send_started_at is None:
         due = workflow.next_attempt_at or tx.now
-        happened = mail_rests(tx, desk, workflow, memory.recall(tx, memory.MAIL_PAUSE), due) or happened
+        happened = mail_rests(tx, desk, workflow, mail_pause.recall(tx), due) or happened
         if may_be_taken_back(tx, workflow):
             happened = f"{happened} {wording.how_to_stop(workflow)}"
     return happened
@@ -233,11 +234,9 @@ def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:
     return workflow.send_started_at is None and not workflows.may_have_gone_out(tx, workflow.id)
 
 
-def mail_rests(
-    tx: Transaction, desk: Desk, workflow: Workflow, pause: dict[str, Any] | None, due: datetime
-) -> str | None:
+def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: Pause | None, due: datetime) -> str | None:
     """Say of a reply, `due` at a moment, that it waits because of a pause of all mail; None when that is over."""
-    if pause is None or not memory.in_force(tx, pause):
+    if pause is None or not pause.lasts(tx.now):
         return None
-    until = None if memory.waits_for_a_person(pause) else max(datetime.fromisoformat(pause["until"]), due)
+    until = None if pause.waits_for_a_person else max(pause.until, due)
     return wording.waits_for_mail(workflow, until, desk.policy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from datetime import datetime, timedelta
 
 from ..core import notices
@@ -55,7 +54,7 @@ def poll(desk: Desk, monitor: Monitor | None, lookback_hours: float | None = Non
     since = window_start(last, now, lookback_hours or desk.policy.poll_lookback_hours)
     ids = None
     if monitor is not None:
-        ids = monitor.pending_ids(math.ceil((now - since) / timedelta(hours=1)))
+        ids = monitor.pending_ids((now - since) / timedelta(hours=1))
     limit = desk.policy.max_emails_per_poll
     with desk.database.transaction() as tx:
         waiting = emails.new_ids(tx, ids=ids, since=None if monitor else since, limit=limit)

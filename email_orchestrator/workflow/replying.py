@@ -12,7 +12,7 @@ from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
 from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
 from ..errors import AccountError, Kind, ServiceError
-from ..store import memory, workflows
+from ..store import mail_pause, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
@@ -180,7 +180,7 @@ def _count_as_sent(tx: Transaction, desk: Desk, claimed: Claimed) -> bool:
         if not may_follow(current.state, path[0]):
             return False
         _move_to_sent(tx, desk, current, *path)
-    memory.forget(tx, memory.MAIL_PAUSE)
+    mail_pause.forget(tx)
     if desk.policy.confirm:
         tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))

@@ -11,7 +11,7 @@ from ..core.models import Workflow
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import Kind, ServiceError
-from ..store import memory, texts, workflows
+from ..store import mail_pause, texts, workflows
 from ..store.texts import Outgoing, Sort
 from ..store.transaction import Transaction
 from .desk import Desk, Room, advance, give_up, insist, is_quiet_now, tell
@@ -156,7 +156,7 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
     owed = text.sort is Sort.ANSWER and text.parts_sent == 0
     in_doubt = error.kind is Kind.UNKNOWN or (text.in_doubt and error.kind is Kind.TRANSIENT)
     with desk.database.transaction() as tx:
-        no_other_way = text.sort is not Sort.OFFER and memory.mail_is_paused(tx)
+        no_other_way = text.sort is not Sort.OFFER and mail_pause.lasts(tx)
         limit = None if owed or no_other_way else desk.policy.max_retry_attempts
         delay = retry_delay(failures, error.kind, limit, desk.chance(), error.retry_after)
         if delay is not None:
@@ -182,7 +182,7 @@ def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceErr
     workflow = workflows.get(tx, text.workflow_id or 0)
     if workflow is None or workflow.revision != text.revision:
         return
-    channel = "sms" if memory.mail_is_paused(tx) else "email"
+    channel = "sms" if mail_pause.lasts(tx) else "email"
     if workflow.state is State.SMS_SENDING:
         give_up(tx, desk, workflow, str(error), claim=None, channel=channel)
     elif workflow.state is State.AWAITING_USER:

@@ -13,11 +13,10 @@ from .desk import Desk, advance, is_quiet_now, offer, offer_anew, offer_note, te
 log = logging.getLogger(__name__)
 
 
-def check_timeouts(desk: Desk) -> bool:
-    """Close drafts that waited too long, and remind of those that wait; True when something was done."""
+def check_timeouts(desk: Desk) -> None:
+    """Close drafts that waited too long, and remind of those that wait."""
     with desk.database.transaction() as tx:
-        over = workflows.select(tx, "overdue_timeouts")
-        for workflow in over:
+        for workflow in workflows.select(tx, "overdue_timeouts"):
             if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
                 tell(tx, desk, Sort.NOTICE, notices.timed_out(workflow), workflow_id=workflow.id)
         # In quiet hours reminders gather, to be one text in the morning.
@@ -28,7 +27,6 @@ def check_timeouts(desk: Desk) -> bool:
             tell(tx, desk, Sort.NOTICE, notices.reminder(due))
         if due:
             tx.defer("reminded", ids=[workflow.id for workflow in due])
-    return bool(over or due)
 
 
 def offer_stranded(desk: Desk) -> bool:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 from email_orchestrator.demo.standins import GatewayStandIn, GeneratorStandIn, MailStandIn, MonitorStandIn
 from email_orchestrator.embedded import EmbeddedPostgres
 from email_orchestrator.settings import load_settings
+from email_orchestrator.store.mail_pause import UNTIL_A_PERSON_ACTS, Pause
 
 CERTIFICATE = Path(__file__).parents[1] / "support" / "loopback.pem"
 PHONE = "+61491570156"
@@ -175,6 +176,10 @@ def hours_ago(hours: int) -> str:
     return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
 
 
+def pause_until(moment: datetime) -> str:
+    return json.dumps(asdict(Pause(moment, "any", "no", 1)), default=datetime.isoformat)
+
+
 TROUBLES: list[tuple[str, Callable[[House], None], str, Grade, str]] = [
     ("the monitor is down", stop("monitor"), "Email Monitor", Grade.AWAY, "no connection"),
     ("the generator is down", stop("generator"), "AI Reply Generator", Grade.AWAY, "no connection"),
@@ -225,7 +230,7 @@ TROUBLES: list[tuple[str, Callable[[House], None], str, Grade, str]] = [
     ),
     (
         "replies rest",
-        run("""INSERT INTO service_state VALUES ('mail_pause', '{"until": "9000-01-01T00:00Z", "trouble": "any"}')"""),
+        run(f"INSERT INTO service_state VALUES ('mail_pause', '{pause_until(UNTIL_A_PERSON_ACTS)}')"),
         *("Replies", Grade.WARNING, "somebody acts"),
     ),
 ]
@@ -248,7 +253,8 @@ def test_one_thing_amiss_is_the_one_thing_found(
 def test_moments_are_told_by_the_owners_clock(house: House) -> None:
     at = "2026-01-02T03:04Z"
     house.sql(f"""INSERT INTO service_state VALUES ('texting_blocked', '{{"word": "STOP", "at": "{at}"}}')""")
-    house.sql(f"""INSERT INTO service_state VALUES ('mail_pause', '{{"until": "2999{at[4:]}", "trouble": "any"}}')""")
+    paused = pause_until(datetime.fromisoformat(f"2999{at[4:]}"))
+    house.sql(f"INSERT INTO service_state VALUES ('mail_pause', '{paused}')")
     house.settings["TIMEZONE"] = "Asia/Kolkata"
     assert "on 2026-01-02 08:34 IST" in house.find("Texting").says
     assert "until 2999-01-02 08:34 IST" in house.find("Replies").says

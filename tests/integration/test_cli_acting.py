@@ -379,4 +379,4 @@ def test_what_there_is_not_is_not_found(shell: Shell) -> None:
     for command in ("approve 9", "edit 9 x", "ignore 9", "retry 9", "timeout 9", "undo 9"):
         result = shell.run(*command.split())
         assert (result.exit_code, result.stdout) == (3, "")
-        assert result.stderr == "Error: There is no workflow 9: `email-orchestrator list` shows what there is.\n"
+        assert result.stderr == "Error: There is no workflow 9. `email-orchestrator list` shows what there is.\n"

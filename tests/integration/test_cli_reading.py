@@ -19,8 +19,8 @@ from shell import ACCOUNT, Shell
 from email_orchestrator.cli import summary
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.store import memory
-from email_orchestrator.store.memory import UNTIL_A_PERSON_ACTS
+from email_orchestrator.store import mail_pause, memory
+from email_orchestrator.store.mail_pause import UNTIL_A_PERSON_ACTS, Pause
 from email_orchestrator.workflow import retention
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def test_what_there_is_not_is_not_found(belt: Belt, shell: Shell) -> None:
         result = shell.run("show", name)
         assert (result.exit_code, result.stdout) == (3, "")
         shown = name.replace("\udcff", "\ufffd")  # a byte that is no UTF-8, as Python hands it on
-        expected = f"Error: There is no workflow {shown}: `email-orchestrator list` shows what there is.\n"
+        expected = f"Error: There is no workflow {shown}. `email-orchestrator list` shows what there is.\n"
         assert result.stderr == expected
 
 
@@ -276,10 +276,10 @@ def test_show_says_until_when_all_replies_rest(belt: Belt, shell: Shell) -> None
     belt.sql("UPDATE workflow_state SET current_state = 'user_approved'")
     with belt.database.transaction() as tx:
         soon = tx.now + timedelta(hours=1)
-        memory.remember(tx, memory.MAIL_PAUSE, {"until": soon, "message": "454 busy"})
+        mail_pause.remember(tx, Pause(soon, "busy", "454 busy", 1))
     assert f"the reply is sent at {soon:%Y-%m-%d %H:%M:%S}; " in shell.run("show", "1").stdout
     with belt.database.transaction() as tx:
-        memory.remember(tx, memory.MAIL_PAUSE, {"until": UNTIL_A_PERSON_ACTS, "message": "535 no"})
+        mail_pause.remember(tx, Pause(UNTIL_A_PERSON_ACTS, "credentials", "535 no", 1))
     assert "the reply is sent once the mail account lets us in (535 no)\n" in shell.run("show", "1").stdout
 
 
@@ -356,7 +356,7 @@ def test_status_tells_the_answers_and_their_shares_and_what_is_amiss(belt: Belt,
     )
     with belt.database.transaction() as tx:
         memory.remember(tx, memory.TEXTING_BLOCKED, {"word": "STOP", "at": tx.now})
-        memory.remember(tx, memory.MAIL_PAUSE, {"until": UNTIL_A_PERSON_ACTS, "trouble": "credentials"})
+        mail_pause.remember(tx, Pause(UNTIL_A_PERSON_ACTS, "credentials", "535 no", 1))
     lines = dict(re.split(r" {2,}", line) for line in shell.run("status").stdout.splitlines())
     assert lines["Answers"] == "1 approve (33%), 2 ignore (67%)"
     assert lines["Failures"] == "1 replying"

@@ -478,7 +478,7 @@ def test_exit_code_and_outputs_are_those_of_the_process(shell: Shell) -> None:
     process = shell.process("show", "7")
     stdout, stderr = process.communicate(timeout=20)
     assert (process.returncode, stdout) == (3, "")
-    assert stderr == "Error: There is no workflow 7: `email-orchestrator list` shows what there is.\n"
+    assert stderr == "Error: There is no workflow 7. `email-orchestrator list` shows what there is.\n"
 
 
 def test_a_reader_that_goes_away_is_no_error(belt: Belt, shell: Shell) -> None:

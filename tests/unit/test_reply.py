@@ -17,13 +17,17 @@ from email_orchestrator.core.reply import (
     UnsafeReply,
     build_reply,
     fingerprint,
-    new_message_id,
     quote_original,
     reply_body,
+)
+from email_orchestrator.core.reply_headers import (
+    HeaderValue,
+    clean_header_text,
+    header_lines,
+    new_message_id,
     reply_references,
     reply_subject,
 )
-from email_orchestrator.core.reply_headers import HeaderValue, clean_header_text, header_lines
 
 REPLY = Reply(
     from_name="Ann Owner",

@@ -16,6 +16,7 @@ import pytest
 
 from email_orchestrator.store import memory
 from email_orchestrator.store.connection import Database
+from email_orchestrator.store.mail_pause import UNTIL_A_PERSON_ACTS
 from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.vitals import Vitals
 from email_orchestrator.web import health as health_module
@@ -248,7 +249,7 @@ def test_after_the_database_was_restarted_the_first_look_finds_it_well(site: Sit
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_a_pause_of_all_replies_makes_us_degraded(site: Site, belt: Any, shown: bool) -> None:
-    until = datetime.now(UTC) + timedelta(hours=1) if shown else memory.UNTIL_A_PERSON_ACTS
+    until = datetime.now(UTC) + timedelta(hours=1) if shown else UNTIL_A_PERSON_ACTS
     remember(belt, memory.MAIL_PAUSE, until=until, trouble="credentials", pauses=1, message="535 for owner@example.com")
     told = health(site)
     assert told["status"] == "degraded"

@@ -115,7 +115,7 @@ def _questions(desk: Desk) -> dict[str, Callable[[], object]]:
         "claim_a_draft": lambda: drafting.draft_one(desk, nobody),
         "claim_a_text": lambda: texting.text_one(desk, nobody),
         "claim_a_reply": lambda: replying.reply_one(desk, nobody, None),
-        "claim_a_notice": lambda: notices.email_one(desk, nobody),
+        "claim_a_notice": lambda: emailing.email_one(desk, nobody),
         "next_answer": lambda: answering.answer_one(desk),
         "check_timeouts": lambda: upkeep.check_timeouts(desk),
         "stranded_drafts": lambda: upkeep.offer_stranded(desk),

@@ -25,7 +25,7 @@ from .web.front import Front
 from .web.refusals import Refusals
 from .web.server import WebServer
 from .workers import LONG_REST, REST, Bell, Outage, Staff, Worker
-from .workflow import answering, drafting, feedback, intake, notices, receiving, replying, retention, texting, upkeep
+from .workflow import answering, drafting, emailing, feedback, intake, receiving, replying, retention, texting, upkeep
 from .workflow.desk import Desk, Room, texting_room
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
 
 def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
     """Approved replies go first; both speak to SMTP, so that they share its one connection."""
-    busy = replying.reply_in_turn(desk, clients.mailer, clients.sent_mail) or notices.email_one(desk, clients.mailer)
+    busy = replying.reply_in_turn(desk, clients.mailer, clients.sent_mail) or emailing.email_one(desk, clients.mailer)
     if not busy:
         clients.mailer.close_idle()
     return busy

@@ -10,7 +10,7 @@ import click
 
 from ..core.states import Actor, State
 from ..errors import Kind, OrchestratorError, ServiceError
-from . import common, interruption, terminal
+from . import common, failing, interruption, terminal
 
 if TYPE_CHECKING:
     from ..core.models import Workflow
@@ -215,8 +215,6 @@ def _each(
 
     `doing` is what a terminal shows meanwhile. Those whose turn has not come when `stop` is asked for stay as they are.
     """
-    from .main import complain, exit_code
-
     code = 0
     for number, name in enumerate(names, 1):
         if stop is not None and stop.asked:
@@ -228,8 +226,8 @@ def _each(
                 said = act(name)
             click.echo(said)
         except OrchestratorError as error:
-            complain(ctx, error)
-            code = code or exit_code(error)
+            failing.complain(error)
+            code = code or failing.exit_code(error)
     ctx.exit(code)
 
 

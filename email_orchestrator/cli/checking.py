@@ -11,6 +11,7 @@ import click
 from ..core.clean import clean_line
 from ..errors import SettingsError
 from . import common, output, terminal
+from .failing import CONFIGURATION, FAILED, TEMPORARY
 
 if TYPE_CHECKING:
     from ..checks.finding import Finding
@@ -20,7 +21,7 @@ MARK, NAME = 8, 20
 # On a terminal narrower than this, what follows the first line begins under the name.
 NARROW = 60
 # The exit code of the worst finding: what only a person can mend counts before what may mend itself.
-CODES = {"wrong": 78, "failed": 1, "away": 75}
+CODES = {"wrong": CONFIGURATION, "failed": FAILED, "away": TEMPORARY}
 
 
 @click.command()

@@ -1,9 +1,8 @@
-"""The command group, and how a failure becomes one line and an exit code."""
+"""The command group."""
 
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -14,70 +13,7 @@ import click
 
 from .. import __version__
 from ..core.clean import clean_line
-from ..errors import (
-    DatabaseRefused,
-    DatabaseUnavailable,
-    Kind,
-    NotFound,
-    OrchestratorError,
-    SchemaMismatch,
-    ServiceError,
-    SettingsError,
-    WrongInstallation,
-    WrongState,
-)
-from . import acting, checking, reading, running, terminal
-
-# sysexits.h gives 75 and 78 their meaning; scripts depend on all of them.
-FAILED, NOT_FOUND, WRONG_STATE, TEMPORARY, CONFIGURATION = 1, 3, 4, 75, 78
-
-
-def exit_code(error: Exception) -> int:
-    """Return the exit code that stands for a failure."""
-    if isinstance(error, ServiceError):
-        return FAILED if error.kind is Kind.PERMANENT else TEMPORARY
-    codes: dict[type[Exception], int] = {
-        NotFound: NOT_FOUND,
-        WrongState: WRONG_STATE,
-        DatabaseRefused: CONFIGURATION,
-        DatabaseUnavailable: TEMPORARY,
-        SettingsError: CONFIGURATION,
-        SchemaMismatch: CONFIGURATION,
-        WrongInstallation: CONFIGURATION,
-    }
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED)
-
-
-def sentences(error: Exception) -> list[str]:
-    """Say what went wrong, and what to do where that is known: one line for each mistake in the settings, else one."""
-    match error:
-        case SettingsError():
-            lines = list(error.problems)
-        case DatabaseRefused():
-            lines = [str(error)]
-        case DatabaseUnavailable():
-            lines = [f"{error}. Check DB_HOST or DATABASE_URL, or try again later."]
-        case NotFound():
-            lines = [f"{error} `email-orchestrator list` shows what there is."]
-        case OrchestratorError():
-            lines = [str(error)]
-        case OSError():
-            lines = [": ".join(filter(None, (error.filename and str(error.filename), error.strerror))) or str(error)]
-        case _:
-            from ..core.masking import Mask
-
-            reason = Mask()(next(iter(str(error).splitlines()), ""))
-            lines = [f"this should not have happened ({type(error).__name__}: {reason}); --verbose shows where"]
-    # What others answered may hold what a terminal would obey.
-    return [clean_line(line) for line in lines]
-
-
-def complain(ctx: click.Context, error: Exception) -> None:
-    """Print what went wrong, and before it where, if that was asked for."""
-    if ctx.find_root().params.get("verbose"):
-        traceback.print_exception(error)
-    for sentence in sentences(error):
-        click.echo(f"Error: {sentence}", err=True)
+from . import acting, checking, failing, reading, running, terminal
 
 
 class Mistake(click.UsageError):
@@ -117,8 +53,8 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it was
-            complain(ctx, error)
-            ctx.exit(exit_code(error))
+            failing.complain(error)
+            ctx.exit(failing.exit_code(error))
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

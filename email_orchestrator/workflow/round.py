@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import ServiceError
-from . import answering, drafting, intake, notices, receiving, replying, texting, upkeep
+from . import answering, drafting, emailing, intake, receiving, replying, texting, upkeep
 from .desk import Desk
 from .ports import Gateway, Generator, Mailer, Monitor, SentMail
 
@@ -59,7 +59,7 @@ def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = No
         lambda: drafting.draft_one(desk, outside.generator),
         lambda: texting.text_one(desk, outside.gateway),
         lambda: replying.reply_one(desk, outside.mailer, outside.sent_mail),
-        lambda: notices.email_one(desk, outside.mailer),
+        lambda: emailing.email_one(desk, outside.mailer),
     ]
     while True:
         busy = False

@@ -19,7 +19,7 @@ from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import workflows
 from email_orchestrator.store.connection import Database
-from email_orchestrator.workflow import answering, drafting, intake, notices, receiving, replying, texting, upkeep
+from email_orchestrator.workflow import answering, drafting, emailing, intake, receiving, replying, texting, upkeep
 from email_orchestrator.workflow.desk import Desk, Room
 
 OWNER = "+15551234567"
@@ -163,7 +163,7 @@ class Belt:
             lambda: drafting.draft_one(self.desk, self.generator),
             lambda: texting.text_one(self.desk, self.gateway),
             lambda: replying.reply_one(self.desk, self.mailer, self.sent_mail),
-            lambda: notices.email_one(self.desk, self.mailer),
+            lambda: emailing.email_one(self.desk, self.mailer),
         )
         while any(step() for step in steps):
             pass

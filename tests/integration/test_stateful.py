@@ -39,7 +39,7 @@ from email_orchestrator.errors import (
 )
 from email_orchestrator.store.connection import Database
 from email_orchestrator.store.transaction import Transaction
-from email_orchestrator.workflow import actions, answering, drafting, intake, notices, replying, texting, upkeep
+from email_orchestrator.workflow import actions, answering, drafting, emailing, intake, replying, texting, upkeep
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -220,7 +220,7 @@ class Machine(RuleBasedStateMachine):
             "draft": lambda: drafting.draft_one(self.desk, self.world),
             "text": lambda: texting.text_one(self.desk, self.world),
             "reply": lambda: replying.reply_one(self.desk, self.world, self.world),
-            "notice": lambda: notices.email_one(self.desk, self.world),
+            "notice": lambda: emailing.email_one(self.desk, self.world),
             "timeouts": lambda: upkeep.check_timeouts(self.desk),
             "stranded": lambda: upkeep.offer_stranded(self.desk),
         }

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from email_orchestrator.cli import main
-from email_orchestrator.cli.main import CONFIGURATION, FAILED, NOT_FOUND, TEMPORARY, WRONG_STATE
+from email_orchestrator.cli.failing import CONFIGURATION, FAILED, NOT_FOUND, TEMPORARY, WRONG_STATE
 from email_orchestrator.core import notices, wording
 from email_orchestrator.core.commands import Verb
 from email_orchestrator.core.models import Workflow

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from email_orchestrator import daemon, wiring
-from email_orchestrator.cli.main import CONFIGURATION
+from email_orchestrator.cli.failing import CONFIGURATION
 from email_orchestrator.settings import SECRETS
 
 UNIT = Path(__file__).parents[2] / "email-orchestrator.service"

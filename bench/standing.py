@@ -14,7 +14,7 @@ from email_orchestrator.settings import load_settings
 from email_orchestrator.store import figures as told
 from email_orchestrator.store.connection import Database
 from email_orchestrator.wiring import make_desk
-from email_orchestrator.workflow import answering, drafting, intake, notices, replying, texting, upkeep
+from email_orchestrator.workflow import answering, drafting, emailing, intake, replying, texting, upkeep
 from email_orchestrator.workflow.desk import Desk
 
 from .house import House, daemon, processor_seconds, resident_megabytes

@@ -16,7 +16,7 @@ from . import systemd, wiring
 from .errors import DatabaseUnavailable, OrchestratorError
 from .settings import Settings
 from .stop_sign import StopSign
-from .store import mail_pause, schema
+from .store import mail_pause, schema, workflows
 from .store.connection import Database
 from .timetable import Timetable
 from .vitals import Vitals
@@ -232,7 +232,7 @@ def _close(house: House) -> None:
         house.clients.mailer.close()
     try:
         with house.desk.database.transaction() as tx:
-            tx.defer("release_claims", holder=house.desk.name + "/")
+            workflows.release_claims(tx, house.desk.name + "/")
     except DatabaseUnavailable as error:
         house.outage.noticed(error)
     house.desk.database.close()

@@ -418,7 +418,7 @@ GUARDS = (
     Guard(
         "a draft that is gone without the owner's knowing may be meant",
         MEANING,
-        ' | {row["id"] for row in tx.rows("waits_no_more", written=_second(written))}',
+        " | standing.no_longer_waiting(tx, _second(written))",
         "",
         (MEANINGS,),
     ),

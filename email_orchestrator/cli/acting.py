@@ -120,6 +120,7 @@ def _act(desk: Desk, name: str, action: Action) -> Workflow:
 
 def _send_now(desk: Desk, clients: Clients, name: str) -> str:
     """Approve and send one draft in this process; returns what happened, or raises what stood in the way."""
+    from ..store import workflows
     from ..workflow import actions, replying
 
     # For the length of a lease a daemon on the same database leaves the reply to this process.
@@ -141,7 +142,7 @@ def _send_now(desk: Desk, clients: Clients, name: str) -> str:
         raise ServiceError("Mail", _left_open(workflow.id), Kind.TRANSIENT) from None
     # While all mail rests it was not tried: what ends the rest shall find it due.
     with desk.database.transaction() as tx:
-        tx.defer("let_go", id=workflow.id, reply=workflow.reply_message_id)
+        workflows.let_go(tx, workflow)
     return _outcome(desk, workflow.id)
 
 

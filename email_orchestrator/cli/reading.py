@@ -18,12 +18,12 @@ from . import common, output
 def list_command(env_file: Path | None, state: str | None, limit: int, json_output: bool) -> None:
     """List workflows, the newest first."""
     from ..core.hours import show_since
-    from ..store import workflows
+    from ..store import standing
     from ..store.outline import outline
 
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
         # One more than is shown tells whether there are more.
-        found = workflows.select(tx, "workflows", states=[state] if state else None, limit=limit + 1)
+        found = standing.listed(tx, [State(state)] if state else None, limit + 1)
         now = tx.now
     shown = found[:limit]
     if json_output:
@@ -47,21 +47,21 @@ def list_command(env_file: Path | None, state: str | None, limit: int, json_outp
 def show(env_file: Path | None, name: str, json_output: bool) -> None:
     """Show one email: its text, drafts, history, and what comes next."""
     from ..errors import NotFound
-    from ..store import emails, outline, workflows
+    from ..store import drafts, emails, outline, workflows
     from . import forecast, page
 
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
         workflow = workflows.find(tx, name)
         if workflow is None:
             raise NotFound(name)
-        drafts = workflows.drafts(tx, workflow.id)
+        written = drafts.of_workflow(tx, workflow.id)
         events = workflows.events(tx, workflow.id)
         email = emails.read(tx, workflow.message_id)
         next_step = forecast.next_step(workflow, desk.policy, forecast.look_around(tx, workflow))
     if json_output:
-        output.print_json(outline.page(workflow, drafts, events))
+        output.print_json(outline.page(workflow, written, events))
     else:
-        page.print_page(page.Case(workflow, email, drafts, events, next_step), desk.policy)
+        page.print_page(page.Case(workflow, email, written, events, next_step), desk.policy)
 
 
 @click.command()

@@ -10,7 +10,7 @@ from collections import Counter
 import click
 
 from ..core.states import State
-from ..store import emails, texts, workflows
+from ..store import emails, standing, texts, workflows
 from . import inbox, screen
 from .stage import OWNER_ADDRESS, DemoFailed, Stage
 from .standins import AcceptedMail, SentMessage
@@ -84,7 +84,7 @@ def wait_until_all_are_settled(stage: Stage, count: int) -> None:
     deadline = time.monotonic() + PATIENCE + count
     while time.monotonic() < deadline:
         with stage.database.transaction() as tx:
-            found = workflows.select(tx, "workflows", states=None, limit=1_000_000)
+            found = standing.listed(tx, None, 1_000_000)
         if len(found) >= count and all(workflow.state in SETTLED for workflow in found):
             return
         time.sleep(0.05)
@@ -95,14 +95,14 @@ def busy(stage: Stage) -> bool:
     """Say whether the daemon still has something to do."""
     with stage.database.transaction() as tx:
         waiting = texts.has_begun(tx, within=60, quiet=False) or emails.new_ids(tx, ids=None, since=None, limit=1)
-        found = workflows.select(tx, "workflows", states=None, limit=1000)
+        found = standing.listed(tx, None, 1000)
     return bool(waiting) or any(workflow.state not in AT_REST for workflow in found)
 
 
 def report_mailbox(stage: Stage) -> int:
     """Say what became of each email of a mailbox; returns 1 when one of them failed, else 0."""
     with stage.database.transaction() as tx:
-        found = sorted(workflows.select(tx, "workflows", states=None, limit=1_000_000), key=lambda w: w.id)
+        found = sorted(standing.listed(tx, None, 1_000_000), key=lambda w: w.id)
     for workflow in found:
         line = f"#{workflow.id:<4} {workflow.state:<14} {workflow.sender[:34]:<34} {workflow.subject[:40]:<40}"
         click.echo(f"{line} {workflow.error or ''}".rstrip())

@@ -575,7 +575,7 @@ UPDATE sms_inbox
        processed_at = CASE WHEN attempts + 1 >= 3 THEN now() END,
        outcome = CASE WHEN attempts + 1 >= 3 THEN %(error)s END
  WHERE id = %(id)s AND processed_at IS NULL
-RETURNING attempts
+RETURNING processed_at IS NOT NULL AS is_put_aside
 
 -- Service state -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Texts in the database: the outbox of what the owner is told, the inbox of what the owner says."""
+"""The outbox: what the owner is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ..core.hours import CONVERSATION
-from ..core.models import Composed, InboundText, Workflow
+from ..core.models import Composed, Workflow
 from .transaction import Row, Transaction
 from .workflows import to_workflow
 
@@ -59,16 +59,6 @@ class Due:
 
     at: datetime
     waits_for_morning: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A text of the inbox: when it was stored by the database's clock, and whether there are `more`."""
-
-    id: int
-    text: InboundText
-    stored_at: datetime
-    more: bool
 
 
 def due(tx: Transaction, workflow_id: int) -> Due | None:
@@ -160,6 +150,37 @@ def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: floa
     return Accepted(row["finished"], to_workflow(row) if row["id"] else None) if row else None
 
 
+def hasten(tx: Transaction) -> None:
+    """Have texts that were to be tried later go out now: the gateway is back."""
+    tx.defer("hasten_texts")
+
+
+def text_instead(tx: Transaction) -> None:
+    """Have what was to go by email go out as texts."""
+    tx.defer("text_instead")
+
+
+def shown(tx: Transaction, text: Outgoing, workflow: Workflow, *, anew: bool) -> None:
+    """Record how much of a draft a text has shown; `anew` when it counts in place of all that was shown before."""
+    tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars, anew=anew)
+
+
+def texted_again(tx: Transaction, workflow: Workflow, *, remind_after: int, timeout_after: int) -> None:
+    """Record that a draft was texted once more: its clocks begin, in seconds from now."""
+    tx.defer(
+        "draft_texted",
+        id=workflow.id,
+        revision=workflow.revision,
+        remind_after=remind_after,
+        timeout_after=timeout_after,
+    )
+
+
+def not_offered(tx: Transaction, text: Outgoing) -> None:
+    """Record that the draft of a text was not handed to the gateway after all."""
+    tx.defer("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+
+
 def settle(
     tx: Transaction,
     text: Outgoing,
@@ -184,32 +205,6 @@ def settle(
         error=error,
     )
     return row is not None and row["is_as_said"]
-
-
-def store_text(tx: Transaction, text: InboundText) -> bool:
-    """Keep a text the owner sent; False when it is a repeat of one that is kept already."""
-    stored = tx.row(
-        "store_text",
-        message_id=text.message_id,
-        phone_number=text.phone_number,
-        text=text.text,
-        received_at=text.received_at,
-    )
-    return stored is not None
-
-
-def next_text(tx: Transaction) -> Received | None:
-    """Take the oldest text that can be acted on, and hold it until the transaction ends."""
-    row = tx.row("next_text")
-    if row is None:
-        return None
-    text = InboundText(row["message_id"], row["phone_number"], row["message"], row["received_at"])
-    return Received(row["id"], text, row["stored_at"], row["more"])
-
-
-def done(tx: Transaction, received: Received, outcome: str) -> None:
-    """Record what came of a text, in a few words."""
-    tx.defer("text_done", id=received.id, outcome=outcome)
 
 
 def _outgoing(row: Row, claim: str) -> Outgoing:

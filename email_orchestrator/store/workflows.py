@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..core.models import Draft, Email, GeneratedDraft, Workflow
+from ..core.models import Email, Workflow
 from ..core.states import OUTCOME_UNKNOWN, Actor, State, check_path
 from .emails import LIMITS, to_email
 from .transaction import Row, Transaction
@@ -128,14 +127,24 @@ def _one(tx: Transaction, statement: str, workflow_id: int) -> Workflow | None:
     return to_workflow(row) if row else None
 
 
-def select(tx: Transaction, query: str, **values: Any) -> list[Workflow]:
-    """Run one of the queries that return whole workflows."""
-    return [to_workflow(row) for row in tx.rows(query, **values)]
-
-
 def overtaken(tx: Transaction, taken: list[int]) -> list[tuple[int, Workflow]]:
     """Find the workflows that those just taken make pointless; returns each with the number of the newer one."""
     return [(row["newer"], to_workflow(row)) for row in tx.rows("overtaken", ids=taken)] if taken else []
+
+
+def note_superseded(tx: Transaction, newer: int, older: int) -> None:
+    """Remember on a workflow, by its number, which older one it closed."""
+    tx.defer("supersedes", id=newer, older=older)
+
+
+def let_go(tx: Transaction, workflow: Workflow) -> None:
+    """Have an approved reply that a process kept for itself be due for everybody, if it was not tried."""
+    tx.defer("let_go", id=workflow.id, reply=workflow.reply_message_id)
+
+
+def release_claims(tx: Transaction, holder: str) -> None:
+    """Give back all leases, also of texts, whose names begin with `holder`."""
+    tx.defer("release_claims", holder=holder)
 
 
 def move(
@@ -202,33 +211,6 @@ def postpone(
             in_doubt=in_doubt,
         )
     )
-
-
-def add_draft(
-    tx: Transaction, workflow_id: int, revision: int, draft: GeneratedDraft, instructions: str | None
-) -> None:
-    """Keep a draft."""
-    tx.defer(
-        "add_draft",
-        workflow_id=workflow_id,
-        revision=revision,
-        text=draft.text,
-        instructions=instructions,
-        ai_draft_id=draft.draft_id,
-        model=draft.model,
-        tokens=draft.tokens,
-    )
-
-
-def drafts(tx: Transaction, workflow_id: int) -> list[Draft]:
-    """Read every draft of a workflow, oldest first."""
-    return [Draft(**row) for row in tx.rows("drafts", id=workflow_id)]
-
-
-def generated_ids(tx: Transaction, drafts: Sequence[tuple[int, int]]) -> dict[int, str]:
-    """Read what the AI Reply Generator named some drafts, given by workflow and revision; returns it by their place."""
-    ids, revisions = [one for one, _ in drafts], [revision for _, revision in drafts]
-    return {row["place"] - 1: row["ai_draft_id"] for row in tx.rows("generated_ids", ids=ids, revisions=revisions)}
 
 
 def events(tx: Transaction, workflow_id: int) -> list[Event]:

@@ -10,7 +10,7 @@ from bottle import HTTPError, HTTPResponse
 from ..core.models import Workflow
 from ..core.states import Actor, State
 from ..errors import NotFound, WrongState
-from ..store import figures, outline, workflows
+from ..store import drafts, figures, outline, standing, workflows
 from ..store.counting import counts_by_state
 from ..store.transaction import Transaction
 from ..workflow import actions
@@ -37,7 +37,7 @@ def list_workflows(front: Front, states: tuple[State, ...], query: Mapping[str, 
     """Answer with the workflows in any of the states, newest first; `limit` in the query is how many at most."""
     limit = _number(query, "limit", DEFAULT_LIMIT, MAX_LIMIT)
     with front.desk.database.transaction() as tx:
-        found = workflows.select(tx, "workflows", states=[str(state) for state in states], limit=limit)
+        found = standing.listed(tx, states, limit)
         total = sum(counts_by_state(tx, states).values())
     return answer({"workflows": [outline.outline(workflow) for workflow in found], "total": total})
 
@@ -69,7 +69,7 @@ def act(front: Front, name: str, action: Action) -> HTTPResponse:
 
 
 def _page(tx: Transaction, workflow: Workflow) -> dict[str, Any]:
-    return outline.page(workflow, workflows.drafts(tx, workflow.id), workflows.events(tx, workflow.id))
+    return outline.page(workflow, drafts.of_workflow(tx, workflow.id), workflows.events(tx, workflow.id))
 
 
 def _possible(name: str) -> bool:

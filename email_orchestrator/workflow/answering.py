@@ -6,8 +6,9 @@ import logging
 
 from ..core import wording
 from ..errors import DatabaseUnavailable
-from ..store import texts
-from ..store.texts import Received, Sort
+from ..store import inbox
+from ..store.inbox import Received
+from ..store.texts import Sort
 from .conversation import Conversation, StillSending
 from .desk import Desk, tell
 
@@ -30,18 +31,18 @@ def _answer(desk: Desk) -> tuple[bool, bool]:
     more = True
     try:
         with desk.database.transaction() as tx:
-            received = texts.next_text(tx)
+            received = inbox.next_text(tx)
             if received is None:
                 return False, False
             outcome = Conversation(tx, desk, received).act()
-            texts.done(tx, received, outcome)
+            inbox.done(tx, received, outcome)
         # Not before: what the commit refused is tried again at once.
         more = received.more
         log.info("inbox %d: %s", received.id, outcome, extra={"fields": {"action": "answered", "outcome": outcome}})
     except StillSending as waiting:
         # In a transaction of its own: whatever the text was about to do or to end is undone.
         with desk.database.transaction() as tx:
-            tx.defer("text_waits_for", id=received.id if received else 0, workflow_id=waiting.workflow_id)
+            inbox.wait_for(tx, waiting.received, waiting.workflow_id)
     except DatabaseUnavailable:
         raise
     except Exception:
@@ -55,6 +56,5 @@ def _answer(desk: Desk) -> tuple[bool, bool]:
 def _put_aside(desk: Desk, received: Received) -> None:
     """Keep one bad text from blocking those behind it; the owner hears of it when it is given up."""
     with desk.database.transaction() as tx:
-        row = tx.row("text_stumbled", id=received.id, error="could not be acted on")
-        if row is not None and row["attempts"] >= 3:
+        if inbox.stumbled(tx, received):
             tell(tx, desk, Sort.ANSWER, wording.not_acted_on(received.text.text), urgent=True)

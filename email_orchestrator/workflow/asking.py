@@ -46,21 +46,23 @@ def open_question(tx: Transaction, written: datetime) -> dict[str, Any] | None:
     return question
 
 
-def close_question(tx: Transaction, question: dict[str, Any] | None) -> None:
-    """Forget a question: the next text either answers it or drops it."""
-    if question is not None:
-        memory.forget(tx, memory.DIALOGUE)
+def close_question(tx: Transaction) -> None:
+    """Forget the open question: the next text either answers it or drops it."""
+    memory.forget(tx, memory.DIALOGUE)
 
 
-def complete(question: dict[str, Any], command: Command) -> Command:
-    """Make one command of an open question and the text that followed it; a text of another kind stands for itself."""
-    verb = Verb(question["verb"])
+def complete(question: dict[str, Any], command: Command) -> tuple[Command, datetime] | None:
+    """Make one command, and when it was begun, of an open question and the text that followed it.
+
+    None when that text is of another kind and stands for itself.
+    """
+    verb, begun_at = Verb(question["verb"]), datetime.fromisoformat(question["said_at"])
     workflow_id = question.get("workflow")
     if workflow_id is not None and command.verb is Verb.UNCLEAR:
-        return Command(verb, workflow_id, command.words)
+        return Command(verb, workflow_id, command.words), begun_at
     if workflow_id is None and command.verb is Verb.NUMBER:
-        return replace(command, verb=verb, words=question["words"])
-    return command
+        return replace(command, verb=verb, words=question["words"]), begun_at
+    return None
 
 
 def not_a_command(tx: Transaction, desk: Desk, command: Command, *, urgent: bool) -> str:

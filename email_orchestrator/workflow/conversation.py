@@ -8,11 +8,11 @@ from ..core import wording
 from ..core.commands import Command, Verb, parse_command
 from ..core.hours import is_answer
 from ..core.models import InboundText, Workflow
-from ..core.states import OUTCOME_UNKNOWN, Actor, State
+from ..core.states import Actor, State
 from ..errors import WrongState
-from ..store import texts, workflows
-from ..store.mail_pause import to_pause
-from ..store.texts import Received, Sort
+from ..store import inbox, standing, texts, workflows
+from ..store.inbox import Received
+from ..store.texts import Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
 from .desk import Desk, mail_rests, refusal, tell, what_happened
@@ -20,6 +20,8 @@ from .pausing import resume_mail
 
 # Commands that need a draft the owner has; the others find their workflow in other ways.
 ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
+# These neither answer a question nor take the place of what was asked about.
+LEAVE_QUESTIONS_OPEN = (Verb.CARRIER, Verb.REACTION)
 # What these mean depends on the texts before them.
 DEPEND_ON_WHAT_WAS_SAID = (Verb.UNDO, Verb.NUMBER, Verb.UNCLEAR)
 
@@ -27,7 +29,8 @@ DEPEND_ON_WHAT_WAS_SAID = (Verb.UNDO, Verb.NUMBER, Verb.UNCLEAR)
 class StillSending(Exception):
     """The draft that is answered is on the phone, but our record of its sending is not committed yet."""
 
-    def __init__(self, workflow_id: int) -> None:
+    def __init__(self, received: Received, workflow_id: int) -> None:
+        self.received = received
         self.workflow_id = workflow_id
 
 
@@ -42,17 +45,20 @@ class Conversation:
         self.said_at = min(received.text.received_at, received.stored_at)
         # A text that was fetched hours later is not part of a conversation any more.
         self.fresh = is_answer(tx.now, self.said_at)
-        self._id = received.id
+        # A command may have been begun by an earlier text, and is about what the owner had then.
+        self.begun_at = self.said_at
+        self._received = received
 
     def act(self) -> str:
         """Do what the text asks, and queue the answer; returns what was done in a few words."""
         command = parse_command(self.text.text)
         question = asking.open_question(self.tx, self.said_at)
-        asking.close_question(self.tx, question)
+        if question is not None and command.verb not in LEAVE_QUESTIONS_OPEN:
+            asking.close_question(self.tx)
         if command.verb in DEPEND_ON_WHAT_WAS_SAID:
             self._keep_order(command)
-        if question is not None:
-            command = asking.complete(question, command)
+        if question is not None and (completed := asking.complete(question, command)):
+            command, self.begun_at = completed
         try:
             return self._dispatch(command)
         except WrongState as refused:
@@ -74,7 +80,7 @@ class Conversation:
             case Verb.AGAIN:
                 return self._again(command)
             case Verb.LIST:
-                self.say(wording.waiting_list(workflows.select(self.tx, "offered")))
+                self.say(wording.waiting_list(standing.offered(self.tx)))
             case Verb.MENU:
                 self.say(wording.MENU)
             case Verb.NUMBER:
@@ -88,7 +94,7 @@ class Conversation:
         if workflow is None:
             return f"{command.verb}: which one?"
         if workflow.is_on_its_way and meaning.answers(workflow, self.said_at):
-            raise StillSending(workflow.id)
+            raise StillSending(self._received, workflow.id)
         if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
             note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
@@ -98,7 +104,7 @@ class Conversation:
             happened = what_happened(self.tx, self.desk, workflow)
             leave = f" {wording.how_to_leave(workflow)}" if command.verb is Verb.IGNORE else ""
             raise WrongState(happened + leave)
-        if meaning.is_outdated(workflow, self.said_at):
+        if meaning.is_outdated(workflow, self.said_at, self.begun_at):
             self.say(wording.answered_too_early(workflow, command.verb))
             return f"{command.verb}: crossed with the draft of #{workflow.id}"
         match command.verb:
@@ -117,7 +123,7 @@ class Conversation:
         """Find the draft that is meant; where that is not clear, ask."""
         if command.workflow_id is not None:
             return self._named(command.workflow_id)
-        offered = workflows.select(self.tx, "offered")
+        offered = standing.offered(self.tx)
         meant = meaning.may_be_meant(self.tx, offered, self.said_at)
         # When none can be meant, the only one there is gets told that the text crossed with it.
         only = [workflow for workflow in offered if meant == {workflow.id} or (not meant and len(offered) == 1)]
@@ -134,15 +140,8 @@ class Conversation:
     def _approve(self, workflow: Workflow) -> None:
         if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
             raise WrongState(wording.not_shown_yet(workflow))
-        [found] = self.tx.rows(
-            "before_approval",
-            id=workflow.id,
-            revision=workflow.revision,
-            offered=workflow.offered_at,
-            since=self.said_at,
-            unknown=OUTCOME_UNKNOWN,
-        )
-        if found["rest_shown"]:
+        found = standing.before_approval(self.tx, workflow, self.said_at)
+        if found.rest_shown:
             raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
         delay = self.desk.policy.send_delay
         # An approval that is lost is acted on again, its text being in the inbox still; nothing is sent before a commit
@@ -150,8 +149,8 @@ class Conversation:
         self.tx.commit_asynchronously()
         actions.approve(self.tx, self.desk, workflow, Actor.SMS, delay=delay, said_at=self.said_at)
         due = self.tx.now + timedelta(seconds=delay)
-        way_back = "" if found["may_be_out"] else f" {wording.how_to_stop(workflow)}"
-        if rest := mail_rests(self.tx, self.desk, workflow, to_pause(found["pause"]), due):
+        way_back = "" if found.may_be_out else f" {wording.how_to_stop(workflow)}"
+        if rest := mail_rests(self.tx, self.desk, workflow, found.pause, due):
             self.say(rest + way_back)
         elif delay:
             self._confirm(wording.sending_soon(workflow, delay) + way_back)
@@ -173,11 +172,12 @@ class Conversation:
             self.say(wording.nothing_hidden(workflow))
 
     def _undo(self, command: Command) -> str:
-        approved = workflows.select(self.tx, "approved")
+        approved = standing.approved(self.tx)
         # The approval may not have come in yet; it counts for nothing when it does.
-        named = [command.workflow_id] if command.workflow_id else None
-        self.tx.defer("owner_spoke", ids=named, at=self.said_at)
+        standing.owner_spoke(self.tx, command.workflow_id, self.said_at)
         if command.workflow_id is None and len(approved) != 1:
+            if approved:
+                asking.ask_back(self.tx, command, self.said_at)
             self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
             return "undo: which one?"
         workflow = self._named(command.workflow_id or approved[0].id)
@@ -190,21 +190,23 @@ class Conversation:
         if command.workflow_id is None and resume_mail(self.tx, self.desk):
             self.say(wording.MAIL_RESUMED)
             return "retry: mail resumed"
-        failed = workflows.select(self.tx, "failed")
+        failed = standing.failed(self.tx)
         # What may be out already is sent again only by its name.
         if command.workflow_id is None and (len(failed) != 1 or workflows.may_have_gone_out(self.tx, failed[0].id)):
+            if failed:
+                asking.ask_back(self.tx, command, self.said_at)
             self.say(wording.failed_list(failed) if failed else wording.nothing_to("try again"))
             return "retry: which one?"
         workflow = self._named(command.workflow_id or failed[0].id)
         if workflow is not None:
-            if workflow.doubt and meaning.is_earlier(self.said_at, workflow.updated_at):
+            if workflow.doubt and meaning.is_earlier(self.begun_at, workflow.updated_at):
                 raise refusal(self.tx, self.desk, workflow)
             actions.retry(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self._confirm(wording.trying_again(workflow))
         return "retry"
 
     def _again(self, command: Command) -> str:
-        offered = workflows.select(self.tx, "offered")
+        offered = standing.offered(self.tx)
         if command.workflow_id is None and not offered:
             self._nothing_waits()
             return "again: nothing waits"
@@ -219,10 +221,10 @@ class Conversation:
 
     def _keep_order(self, command: Command) -> None:
         """Wait with this text while an earlier one waits for a sending to be recorded, unless it is about another."""
-        earlier = self.tx.row("earlier_waits", id=self._id)
+        earlier = inbox.earlier_waits(self.tx, self._received)
         of_another = command.verb is Verb.UNDO and command.workflow_id is not None
-        if earlier is not None and not (of_another and command.workflow_id != earlier["waits_for"]):
-            raise StillSending(earlier["waits_for"])
+        if earlier is not None and not (of_another and command.workflow_id != earlier):
+            raise StillSending(self._received, earlier)
 
     def _named(self, number: int) -> Workflow | None:
         """Find and hold a workflow by its number; say so when there is none."""
@@ -232,8 +234,8 @@ class Conversation:
         return workflow
 
     def _nothing_waits(self) -> None:
-        last = workflows.select(self.tx, "last_moved")
-        self.say(wording.nothing_waits(what_happened(self.tx, self.desk, last[0]) if last else ""))
+        last = standing.last_moved(self.tx)
+        self.say(wording.nothing_waits(what_happened(self.tx, self.desk, last) if last else ""))
 
     def _describe(self, command: Command) -> None:
         workflow = self._named(command.workflow_id or 0)

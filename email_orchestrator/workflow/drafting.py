@@ -16,7 +16,7 @@ from ..core.models import GeneratedDraft
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
 from ..errors import DatabaseUnavailable, ServiceError
-from ..store import workflows
+from ..store import drafts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
@@ -68,7 +68,7 @@ def _claim(tx: Transaction, desk: Desk) -> Job | None:
         tx.after_commit(lambda: desk.wake(Room.DRAFTING))
     context = None
     if claimed.workflow.revision:
-        kept = workflows.drafts(tx, claimed.workflow.id)
+        kept = drafts.of_workflow(tx, claimed.workflow.id)
         wishes = [draft.instructions for draft in kept if draft.instructions]
         wishes.append(claimed.workflow.edit_instructions or "")
         context = edit_context(claimed.workflow.draft_text or "", wishes)
@@ -126,7 +126,7 @@ def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft
     if not moved:
         return
     instructions = workflow.edit_instructions if workflow.revision else None
-    workflows.add_draft(tx, workflow.id, revision, draft, instructions)
+    drafts.add(tx, workflow.id, revision, draft, instructions)
     current = replace(workflow, revision=revision, draft_text=draft.text)
     offer(tx, desk, current, offer_note(current))
 

@@ -10,7 +10,7 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 
 from ..errors import ServiceError
-from ..store import workflows
+from ..store import drafts
 from ..store.connection import Database
 from .ports import Generator
 
@@ -30,7 +30,7 @@ def report(database: Database, generator: Generator, reports: SimpleQueue[Report
         return False
     waiting += islice(_soon(reports), AT_ONCE - 1)
     with database.transaction() as tx:
-        names = workflows.generated_ids(tx, [(workflow, revision) for workflow, revision, _ in waiting])
+        names = drafts.generated_ids(tx, [(workflow, revision) for workflow, revision, _ in waiting])
     for place, draft_id in names.items():
         try:
             generator.record_action(draft_id, waiting[place][2])

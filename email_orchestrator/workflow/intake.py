@@ -158,7 +158,7 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
             was_seen = workflow.offered_at or workflow.sms_sent_at or workflow.revision > 1
             seen = workflow.id if was_seen else replaces.get(workflow.id, workflow.supersedes)
             replaces[newer] = seen or replaces.get(newer) or workflow.id
-            tx.defer("supersedes", id=newer, older=replaces[newer])
+            workflows.note_superseded(tx, newer, replaces[newer])
 
 
 def _note(tx: Transaction, desk: Desk, taken: Taken, taking: Taking) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from ..core.models import Workflow
 from ..core.states import State
+from ..store import standing
 from ..store.transaction import Transaction
 
 
@@ -21,17 +22,20 @@ def is_earlier(written: datetime, moment: datetime) -> bool:
 
 def answers(workflow: Workflow, written: datetime) -> bool:
     """Say whether the owner can have seen the current draft when writing, and has said nothing later since."""
-    if workflow.offered_at is None or is_earlier(written, workflow.offered_at):
+    if not _had(workflow, written):
         return False
     return workflow.responded_at is None or not is_earlier(written, workflow.responded_at)
 
 
-def is_outdated(workflow: Workflow, written: datetime) -> bool:
-    """Say whether the owner wrote before the draft was on its way to the phone, or before a later word about it."""
+def is_outdated(workflow: Workflow, written: datetime, begun: datetime) -> bool:
+    """Say whether the owner wrote before the draft was on its way to the phone, or before a later word about it.
+
+    A command that a later text completed was `begun` before it, and is about the draft that there was then.
+    """
     if workflow.state is State.AWAITING_USER and workflow.is_still_to_come:
         return is_earlier(written, max(workflow.updated_at, workflow.responded_at or workflow.updated_at))
     if workflow.state is State.AWAITING_USER or (workflow.state is State.SMS_SENDING and workflow.offered_at):
-        return not answers(workflow, written)
+        return not answers(workflow, written) or not _had(workflow, begun)
     decided = workflow.state in (State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT)
     return not decided and workflow.responded_at is not None and is_earlier(written, workflow.responded_at)
 
@@ -43,7 +47,12 @@ def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime
     the owner did not know when writing.
     """
     waiting = {workflow.id for workflow in offered if answers(workflow, written) or workflow.is_still_to_come}
-    return waiting | {row["id"] for row in tx.rows("waits_no_more", written=_second(written))}
+    return waiting | standing.no_longer_waiting(tx, _second(written))
+
+
+def _had(workflow: Workflow, moment: datetime) -> bool:
+    """Say whether the current draft was handed to the gateway by then."""
+    return workflow.offered_at is not None and not is_earlier(moment, workflow.offered_at)
 
 
 def _second(moment: datetime) -> datetime:

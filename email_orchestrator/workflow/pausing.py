@@ -9,7 +9,7 @@ from functools import partial
 from ..core import notices
 from ..core.retry import pause_length
 from ..errors import AccountError
-from ..store import mail_pause
+from ..store import mail_pause, texts
 from ..store.mail_pause import UNTIL_A_PERSON_ACTS, Pause
 from ..store.texts import Sort
 from ..store.transaction import Transaction
@@ -26,7 +26,7 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
     until = None if length is None else tx.now + timedelta(seconds=length)
     pause = Pause(until or UNTIL_A_PERSON_ACTS, str(error.trouble), error.message, pauses + 1)
     mail_pause.remember(tx, pause)
-    tx.defer("text_instead")
+    texts.text_instead(tx)
     for room in (Room.TEXTING, Room.ANSWERING_BY_TEXT):
         tx.after_commit(partial(desk.wake, room))
     log.warning("%s; mail rests until %s", error, until or "the next start or a retry")

@@ -10,7 +10,7 @@ from enum import StrEnum
 from ..core.clean import clean_line, clean_text
 from ..core.models import InboundText
 from ..core.phone import is_owner, mask
-from ..store import memory, texts
+from ..store import inbox, memory
 from ..store.transaction import Transaction
 from .desk import Desk, Room
 from .ports import Gateway
@@ -70,7 +70,7 @@ def _keep(tx: Transaction, desk: Desk, text: InboundText) -> bool:
         phone_number=desk.policy.phone_number,
         text=clean_text(text.text),
     )
-    kept = texts.store_text(tx, cleaned)
+    kept = inbox.store_text(tx, cleaned)
     if kept:
         tx.after_commit(lambda: desk.wake(Room.ANSWERING))
     return kept

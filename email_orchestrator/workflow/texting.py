@@ -111,7 +111,7 @@ def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | 
     if accepted is None:
         return
     if text.attempts:
-        tx.defer("hasten_texts")
+        texts.hasten(tx)
     workflow = accepted.workflow
     if accepted.finished and workflow is not None and workflow.revision == text.revision:
         _record_shown(tx, desk, text, workflow, gateway_id)
@@ -136,17 +136,11 @@ def _record_shown(tx: Transaction, desk: Desk, text: Outgoing, workflow: Workflo
         )
         return
     anew = text.sort is Sort.OFFER and workflow.is_on_its_way
-    tx.defer("draft_shown", id=workflow.id, revision=workflow.revision, hidden=text.hidden_chars, anew=anew)
+    texts.shown(tx, text, workflow, anew=anew)
     if text.sort is Sort.OFFER:
         if workflow.is_on_its_way:
             tx.after_commit(lambda: desk.wake(Room.ANSWERING))
-        tx.defer(
-            "draft_texted",
-            id=workflow.id,
-            revision=workflow.revision,
-            remind_after=remind_after,
-            timeout_after=timeout_after,
-        )
+        texts.texted_again(tx, workflow, remind_after=remind_after, timeout_after=timeout_after)
 
 
 def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
@@ -172,7 +166,7 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
         if not settled or text.sort is not Sort.OFFER or text.workflow_id is None:
             return
         if text.parts_sent == 0 and not in_doubt:
-            tx.defer("not_offered_after_all", id=text.workflow_id, revision=text.revision, at=text.attempt_at)
+            texts.not_offered(tx, text)
         if delay is None:
             _offer_failed(tx, desk, text, error)
 

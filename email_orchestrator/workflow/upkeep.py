@@ -6,7 +6,7 @@ import logging
 
 from ..core import notices
 from ..core.states import Actor, State
-from ..store import counting, workflows
+from ..store import counting, standing
 from ..store.texts import Sort
 from .desk import Desk, advance, is_quiet_now, offer, offer_anew, offer_note, tell
 
@@ -16,23 +16,23 @@ log = logging.getLogger(__name__)
 def check_timeouts(desk: Desk) -> None:
     """Close drafts that waited too long, and remind of those that wait."""
     with desk.database.transaction() as tx:
-        for workflow in workflows.select(tx, "overdue_timeouts"):
+        for workflow in standing.overdue_timeouts(tx):
             if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
                 tell(tx, desk, Sort.NOTICE, notices.timed_out(workflow), workflow_id=workflow.id)
         # In quiet hours reminders gather, to be one text in the morning.
-        due = [] if is_quiet_now(tx, desk) else workflows.select(tx, "overdue_reminders")
+        due = [] if is_quiet_now(tx, desk) else standing.overdue_reminders(tx)
         if len(due) == 1:
             offer(tx, desk, due[0], "Reminder", sort=Sort.REMINDER)
         elif due:
             tell(tx, desk, Sort.NOTICE, notices.reminder(due))
         if due:
-            tx.defer("reminded", ids=[workflow.id for workflow in due])
+            standing.reminded(tx, due)
 
 
 def offer_stranded(desk: Desk) -> bool:
     """Text drafts anew whose text is no longer in the outbox; True when there were any."""
     with desk.database.transaction() as tx:
-        stranded = workflows.select(tx, "stranded_offers")
+        stranded = standing.stranded(tx)
         for workflow in stranded:
             log.warning("workflow %d: its draft had no text on the way", workflow.id)
             offer_anew(tx, desk, workflow, offer_note(workflow))

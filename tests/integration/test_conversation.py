@@ -11,7 +11,7 @@ from email_orchestrator.core.commands import parse_command
 from email_orchestrator.core.models import InboundText, TextStyle
 from email_orchestrator.core.states import State
 from email_orchestrator.errors import Kind, ServiceError
-from email_orchestrator.store import texts
+from email_orchestrator.store import inbox
 from email_orchestrator.workflow import answering, conversation, drafting, receiving, upkeep
 
 if TYPE_CHECKING:
@@ -49,6 +49,37 @@ def test_a_number_alone_completes_an_edit_with_its_instructions(belt: Belt) -> N
     belt.answer("#1")
     assert "much Shorter" in (belt.generator.asked[-1][1] or "")
     assert belt.workflow(1).edit_iteration == 1
+
+
+def test_a_number_alone_says_which_approval_to_take_back(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    for seconds in (1, 2):
+        number = belt.offered().id
+        belt.answer(f"1 #{number}", at=datetime.now(UTC) + timedelta(seconds=seconds))
+    assert belt.answer("undo", at=datetime.now(UTC) + timedelta(seconds=3))[0].startswith("Which one?")
+    belt.answer("#1", at=datetime.now(UTC) + timedelta(seconds=4))
+    assert (belt.state(1), belt.state(2)) == (State.AWAITING_USER, State.USER_APPROVED)
+
+
+def test_a_number_alone_says_what_to_try_again(belt: Belt) -> None:
+    for _ in range(2):
+        number = belt.offered().id
+        belt.mailer.failures.append(ServiceError("SMTP server", "no", Kind.PERMANENT))
+        belt.answer(f"1 #{number}")
+        assert belt.state(number) is State.FAILED
+    assert belt.answer("retry")[0].startswith("Which one?")
+    belt.answer("#2")
+    assert (belt.state(1), belt.state(2)) == (State.FAILED, State.REPLY_SENT)
+
+
+@pytest.mark.parametrize("between", ["Yes", "Liked “What shall I change in #1?”"])
+def test_what_to_change_is_still_asked_after_a_text_that_is_no_answer(belt: Belt, between: str) -> None:
+    belt.offered()
+    belt.answer("2")
+    belt.answer(between)
+    belt.answer("shorter")
+    assert belt.workflow(1).edit_iteration == 1
+    assert "shorter" in str(belt.generator.asked[-1])
 
 
 def test_a_number_alone_means_nothing_after_ten_minutes_or_another_command(belt: Belt) -> None:
@@ -281,7 +312,7 @@ def test_a_text_that_cannot_be_acted_on_does_not_block_the_next(belt: Belt, monk
 def test_a_text_whose_end_the_database_refuses_is_tried_again_at_once_and_then_put_aside(
     belt: Belt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(texts, "done", lambda tx, received, outcome: tx.defer("remember", key=None, value="{}"))
+    monkeypatch.setattr(inbox, "done", lambda tx, received, outcome: tx.defer("remember", key=None, value="{}"))
     belt.text("list")
     assert [answering.answer_in_turn(belt.desk) for _ in range(4)] == [True, True, True, False]
     belt.work()

@@ -70,6 +70,18 @@ def test_a_missed_bare_approval_is_not_for_the_draft_that_the_owner_said_nothing
     assert two.state(1) is State.AWAITING_USER, "two drafts waited when it was written, and nothing said which"
 
 
+@pytest.mark.parametrize("words", ["1", "2 shorter"])
+def test_a_number_does_not_turn_an_answer_to_one_draft_into_one_to_the_next(two: Belt, words: str) -> None:
+    two.answer(words)
+    with two.database.transaction() as tx:
+        actions.edit(tx, two.desk, actions.find(tx, "1"), Actor.CLI, "say no")
+    two.work()
+    two.sql("UPDATE workflow_state SET offered_at = offered_at + interval '2 s' WHERE id = 1")
+    answer = two.answer("#1", at=datetime.now(UTC) + timedelta(seconds=5))
+    assert (two.state(1), two.workflow(1).revision) == (State.AWAITING_USER, 2)
+    assert answer[0].startswith("Your text crossed with a newer draft of #1")
+
+
 def test_a_missed_number_does_not_complete_a_question_that_was_asked_after_it(two: Belt) -> None:
     written = long_ago(two)
     two.answer("3", at=written)

@@ -20,7 +20,7 @@ from psycopg2.extensions import connection, make_dsn
 from email_orchestrator.core.states import FINISHED, TRANSITIONS, State, may_follow
 from email_orchestrator.demo.standin_monitor import TABLE
 from email_orchestrator.errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
-from email_orchestrator.store import queries, schema, workflows
+from email_orchestrator.store import queries, schema, standing, workflows
 from email_orchestrator.store.connection import Database
 from email_orchestrator.workflow import upkeep
 
@@ -614,7 +614,7 @@ def test_every_row_can_be_read_whatever_state_it_was_left_in(first_design: str, 
     numbers.append(old_row(first_design, State.PENDING, **bare_row, edit_iteration=None))
     belt = upgraded()
     with belt.database.transaction() as tx:
-        found = workflows.select(tx, "workflows", states=None, limit=100)
+        found = standing.listed(tx, None, 100)
     assert sorted(workflow.id for workflow in found) == numbers
     assert all(workflow.thread_id and workflow.sender and workflow.subject for workflow in found)
     assert all(workflow.created_at and workflow.updated_at for workflow in found)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 
@@ -19,6 +18,7 @@ from .stop_sign import StopSign
 from .store import mail_pause, schema, workflows
 from .store.connection import Database
 from .timetable import Timetable
+from .unread import UnreadTexts
 from .vitals import Vitals
 from .web.app import make_app
 from .web.front import Front
@@ -38,7 +38,7 @@ AN_HOUR = 3600
 A_DAY = 86_400
 WAIT_FOR_DATABASE = 2.0
 LOOK_FOR_EMAILS = 1
-FETCH_MISSED = "fetch missed texts"
+READ_TEXTS = "fetch missed texts"
 POLL = "poll"
 
 
@@ -53,8 +53,7 @@ class House:
     outage: Outage
     vitals: Vitals
     stop: StopSign
-    # Set while there may be texts in the gateway's history that the webhook could not store.
-    missed: threading.Event = field(default_factory=threading.Event)
+    unread: UnreadTexts
 
 
 def run(settings: Settings, dsn: str) -> None:
@@ -117,18 +116,26 @@ def _wait_for_schema(house: House) -> bool:
 
 def _catch_up(house: House, timetable: Timetable) -> None:
     """Act on what the owner texted while nothing ran, before anything is sent: it may have been an undo."""
-    timetable.run(FETCH_MISSED)
+    house.unread.note()
+    timetable.run(READ_TEXTS)
+
+
+def _read_texts(desk: Desk, clients: wiring.Clients) -> None:
+    """Fetch the texts that the webhook missed, and act on all that have come."""
     try:
-        while answering.answer_one(house.desk):
+        receiving.fetch_missed_texts(desk, clients.gateway)
+    finally:
+        while answering.answer_one(desk):
             pass
-    except DatabaseUnavailable as error:
-        house.outage.noticed(error)
 
 
 def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
     staff, outage, vitals = Staff(), Outage(), Vitals()
     reports: SimpleQueue[feedback.Report] = SimpleQueue()
-    desk = wiring.make_desk(settings, database, wake=staff.wake, stop=stop, reports=reports)
+    unread = UnreadTexts(lambda: _read_texts(desk, clients))
+    desk = wiring.make_desk(
+        settings, database, wake=staff.wake, stop=stop, reports=reports, unread=unread.are_waited_for
+    )
     clients = wiring.make_clients(settings, vitals.called)
 
     def hire(name: str, bell: Bell, step: Callable[[], bool], rest: float = REST) -> None:
@@ -148,7 +155,7 @@ def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
     hire(Room.REPLYING, staff.bell(Room.REPLYING), lambda: _reply_or_notify(desk, clients))
     hire(Room.ANSWERING, staff.bell(Room.ANSWERING), lambda: answering.answer_in_turn(desk))
     hire("feedback", staff.bell("feedback"), lambda: feedback.report(database, clients.generator, reports, REST), 0.0)
-    return House(settings, desk, clients, staff, outage, vitals, stop)
+    return House(settings, desk, clients, staff, outage, vitals, stop, unread)
 
 
 def _reply_or_notify(desk: Desk, clients: wiring.Clients) -> bool:
@@ -182,7 +189,7 @@ def _web_server(house: House) -> Iterator[WebServer]:
 
 
 def _not_stored(house: House, error: DatabaseUnavailable) -> None:
-    house.missed.set()
+    house.unread.note()
     house.outage.noticed(error)
 
 
@@ -190,25 +197,27 @@ def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
     timetable = Timetable(house.outage, house.stop)
     arrivals = intake.Arrivals(desk)
+
+    def after_texts(action: Callable[[], object]) -> Callable[[], None]:
+        """What the owner said in time counts before the clock and newer emails do, however late it is read."""
+
+        def act() -> None:
+            if house.unread.are_due():
+                timetable.run(READ_TEXTS)
+            if not house.unread.are_waited_for():
+                action()
+
+        return act
+
     # Before the first poll, so that what comes in during it is noticed.
     timetable.every(LOOK_FOR_EMAILS, "look for new emails", lambda: timetable.run(POLL) if arrivals.any() else None)
-    timetable.every(settings.poll_interval, POLL, lambda: intake.poll(desk, clients.monitor))
-    timetable.every(settings.sms_reconcile_interval, FETCH_MISSED, lambda: _fetch_missed_texts(house))
-    timetable.every(settings.timeout_check_interval, "check timeouts", lambda: upkeep.check_timeouts(desk))
+    timetable.every(settings.poll_interval, POLL, after_texts(lambda: intake.poll(desk, clients.monitor)))
+    timetable.every(settings.sms_reconcile_interval, READ_TEXTS, house.unread.read)
+    timetable.every(settings.timeout_check_interval, "check timeouts", after_texts(lambda: upkeep.check_timeouts(desk)))
     timetable.every(settings.timeout_check_interval, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
     timetable.every(AN_HOUR, "count closed workflows", lambda: upkeep.count_closed(desk))
     timetable.every(A_DAY, "clear old texts", lambda: retention.clear_old_texts(desk, settings.retention_days))
     return timetable
-
-
-def _fetch_missed_texts(house: House) -> None:
-    # Where the gateway is away, the next round is soon enough.
-    house.missed.clear()
-    try:
-        receiving.fetch_missed_texts(house.desk, house.clients.gateway)
-    except DatabaseUnavailable:
-        house.missed.set()
-        raise
 
 
 def _loop(house: House, timetable: Timetable) -> None:
@@ -220,9 +229,9 @@ def _loop(house: House, timetable: Timetable) -> None:
         if alive_every is not None and time.monotonic() - alive_at >= alive_every:
             systemd.notify("WATCHDOG=1")
             alive_at = time.monotonic()
+        if house.unread.are_due():
+            timetable.run(READ_TEXTS)
         house.stop.wait(min(LONGEST_TURN, timetable.turn()))
-        if house.missed.is_set():
-            timetable.run(FETCH_MISSED)
 
 
 def _close(house: House) -> None:

@@ -151,6 +151,7 @@ def make_desk(
     wake: Callable[[Room], None] = lambda _: None,
     stop: threading.Event | None = None,
     reports: SimpleQueue[Report] | None = None,
+    unread: Callable[[], bool] = lambda: False,
 ) -> Desk:
     """Make what the steps work with; a process that does not linger wakes nobody and reports nothing."""
     stopping = stop or threading.Event()
@@ -163,6 +164,7 @@ def make_desk(
         wake=wake,
         wait=stopping.wait,
         report=(lambda *report: reports.put(report)) if reports is not None else lambda *_: None,
+        unread=unread,
     )
 
 

@@ -285,9 +285,30 @@ GUARDS = (
     Guard(
         "what the webhook could not store is fetched at once",
         "email_orchestrator/daemon.py",
-        "if house.missed.is_set():",
+        "if house.unread.are_due():",
         "if False:",
         ("tests/acceptance/test_door.py",),
+    ),
+    Guard(
+        "nothing is sent while the owner may have forbidden it",
+        REPLYING,
+        "    if desk.unread():\n",
+        "    if False:\n",
+        (REPLIES,),
+    ),
+    Guard(
+        "nothing is closed while the owner may have answered it",
+        "email_orchestrator/daemon.py",
+        "after_texts(lambda: upkeep.check_timeouts(desk))",
+        "lambda: upkeep.check_timeouts(desk)",
+        ("tests/acceptance/test_door.py",),
+    ),
+    Guard(
+        "a notice of what is over is not texted",
+        QUERIES,
+        "WHERE e.workflow_id = c.workflow_id AND e.at > c.created_at)",
+        "WHERE false)",
+        ("tests/integration/test_nights_and_outages.py",),
     ),
     Guard(
         "what a proxy on this machine passes on is signed",

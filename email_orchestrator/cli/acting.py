@@ -169,7 +169,7 @@ def _until_next_look(desk: Desk, workflow_id: int) -> float | None:
 def _outcome(desk: Desk, workflow_id: int) -> str:
     """Say that a reply is out; raises OrchestratorError with what happened and what to do when it is not."""
     from ..store import mail_pause, workflows
-    from ..workflow.desk import refusal
+    from ..workflow.account import refusal
 
     with desk.database.transaction() as tx:
         workflow = workflows.get(tx, workflow_id)

@@ -396,7 +396,7 @@ SELECT pg_advisory_xact_lock(7003120)
 -- name: claim_text
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
 -- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
--- about a draft that no longer waits comes back as not wanted. At night only what answers the owner goes out, while it
+-- about a draft that no longer waits comes back as not wanted, and so does a notice of what is over. At night only what answers the owner goes out, while it
 -- is fresh, and a draft that the owner has just answered; what is held back holds nothing else up. `urgent` is given
 -- as a range, because the index can be entered by one and keeps its order.
 WITH candidate AS (
@@ -426,15 +426,18 @@ WITH candidate AS (
            in_doubt_since = coalesce(o.in_doubt_since, now())
       FROM candidate c WHERE o.id = c.id
     RETURNING o.id, o.workflow_id, o.revision, o.kind, o.urgent, o.parts, o.parts_sent, o.hidden_chars, o.attempts,
-              o.in_doubt_since AS attempt_at, c.in_doubt_since IS NOT NULL AS in_doubt
+              o.in_doubt_since AS attempt_at, c.in_doubt_since IS NOT NULL AS in_doubt, o.created_at
 ), offered AS (
     UPDATE workflow_state w SET offered_at = now()
       FROM claimed c
      WHERE w.id = c.workflow_id AND c.kind = 'offer' AND w.offered_at IS NULL
        AND w.draft_revision = c.revision AND w.current_state IN ('sms_sending', 'awaiting_user')
 )
-SELECT c.*, c.kind IN ('answer', 'notice') OR coalesce(w.draft_revision = c.revision
-            AND w.current_state IN ('sms_sending', 'awaiting_user'), false) AS wanted
+SELECT c.*, CASE c.kind WHEN 'answer' THEN true
+                        WHEN 'notice' THEN NOT EXISTS (SELECT FROM workflow_event e
+                                                        WHERE e.workflow_id = c.workflow_id AND e.at > c.created_at)
+                        ELSE coalesce(w.draft_revision = c.revision
+                                      AND w.current_state IN ('sms_sending', 'awaiting_user'), false) END AS wanted
   FROM claimed c LEFT JOIN workflow_state w ON w.id = c.workflow_id
 
 -- name: begin_anew
@@ -527,7 +530,9 @@ WITH candidate AS (
 UPDATE sms_outbox o SET claimed_by = %(claim)s, claimed_until = now() + make_interval(secs => %(lease)s)
   FROM candidate c WHERE o.id = c.id
 RETURNING o.id, o.workflow_id, o.revision, o.kind, o.urgent, o.parts, o.parts_sent, o.hidden_chars, o.attempts,
-          now() AS attempt_at, false AS in_doubt, true AS wanted
+          now() AS attempt_at, false AS in_doubt,
+          o.kind <> 'notice' OR NOT EXISTS (SELECT FROM workflow_event e
+                                             WHERE e.workflow_id = o.workflow_id AND e.at > o.created_at) AS wanted
 
 -- Inbox -------------------------------------------------------------------------------------------------------------
 

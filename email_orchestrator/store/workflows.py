@@ -213,6 +213,11 @@ def postpone(
     )
 
 
+def put_back(tx: Transaction, claimed: Claimed, *, delay: float) -> bool:
+    """Give a lease back unused, as if it had not been taken; due again after `delay` seconds. False: it was lost."""
+    return postpone(tx, claimed, delay=delay, attempts=claimed.workflow.attempts, error=claimed.workflow.error)
+
+
 def events(tx: Transaction, workflow_id: int) -> list[Event]:
     """Read a workflow's history, oldest first."""
     return [Event(**row) for row in tx.rows("events", id=workflow_id)]

@@ -18,7 +18,8 @@ from ..errors import NotFound, WrongState
 from ..store import emails, texts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
-from .desk import Desk, advance, may_be_taken_back, offer_anew, offer_note, refusal, texting_room
+from .account import may_be_taken_back, refusal
+from .desk import Desk, advance, offer_anew, offer_note, texting_room
 from .letters import write_letter
 from .pausing import resume_mail
 

@@ -15,7 +15,8 @@ from ..store.inbox import Received
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
-from .desk import Desk, mail_rests, refusal, tell, what_happened
+from .account import mail_rests, refusal, what_happened
+from .desk import Desk, tell
 from .pausing import resume_mail
 
 # Commands that need a draft the owner has; the others find their workflow in other ways.

@@ -10,15 +10,14 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from .. import clock
-from ..core import notices, notification, wording
+from ..core import notices, notification
 from ..core.hours import is_answer, is_quiet
 from ..core.models import Composed, Workflow
 from ..core.policy import Policy
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
-from ..errors import DatabaseUnavailable, WrongState
-from ..store import mail_pause, texts, workflows
+from ..errors import DatabaseUnavailable
+from ..store import texts, workflows
 from ..store.connection import Database
-from ..store.mail_pause import Pause
 from ..store.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Desk:
     `name` begins every claim of this process, `token` makes it unique, `chance` is a random number from 0 to 1,
     `wake` calls those who have something to do, `wait` sleeps for some seconds and says whether the process is to
     stop, `report` tells the AI Reply Generator, when there is time, what became of a draft (workflow, revision,
-    action).
+    action), `unread` says that the owner may have texted something that was not read yet.
     """
 
     database: Database
@@ -64,6 +63,7 @@ class Desk:
     wake: Callable[[Room], None]
     wait: Callable[[float], bool]
     report: Callable[[int, int, str], None]
+    unread: Callable[[], bool]
 
     def claim(self) -> str:
         """Make the name of a new claim."""
@@ -148,6 +148,17 @@ def tell(
     tx.after_commit(lambda: desk.wake(texting_room(urgent) if channel == "sms" else Room.REPLYING))
 
 
+def tell_of(
+    tx: Transaction, desk: Desk, workflow: Workflow, sort: texts.Sort, text: str, *, channel: str = "sms"
+) -> None:
+    """Tell the owner something of a workflow, at any hour when it answers what the owner has just texted.
+
+    A notice goes out only as long as it is the last word: once the workflow has moved on, it is not wanted any more.
+    """
+    urgent = is_answer(tx.now, workflow.responded_at)
+    tell(tx, desk, sort, text, urgent=urgent, channel=channel, workflow_id=workflow.id)
+
+
 def offer(
     tx: Transaction,
     desk: Desk,
@@ -205,38 +216,5 @@ def give_up(
         tx, desk, workflow, State.FAILED, actor=Actor.TIMER, reason=reason, claim=claim, error_message=trouble
     )
     if moved:
-        urgent = is_answer(tx.now, workflow.responded_at)
-        tell(tx, desk, texts.Sort.NOTICE, notices.failed(workflow, reason), urgent=urgent, channel=channel)
+        tell_of(tx, desk, workflow, texts.Sort.NOTICE, notices.failed(workflow, reason), channel=channel)
     return moved
-
-
-def what_happened(tx: Transaction, desk: Desk, workflow: Workflow) -> str:
-    """Say what became of a workflow, and of an approved one why it waits and how to stop it."""
-    # Where a reply may be out, the row says that, and only the history why the workflow was closed.
-    closed_in_doubt = workflow.state is State.USER_IGNORED and workflow.doubt
-    reason = workflows.events(tx, workflow.id)[-1].reason if closed_in_doubt else None
-    happened = wording.how_it_stands(workflow, desk.policy, reason)
-    if workflow.state is State.USER_APPROVED and workflow.send_started_at is None:
-        due = workflow.next_attempt_at or tx.now
-        happened = mail_rests(tx, desk, workflow, mail_pause.recall(tx), due) or happened
-        if may_be_taken_back(tx, workflow):
-            happened = f"{happened} {wording.how_to_stop(workflow)}"
-    return happened
-
-
-def refusal(tx: Transaction, desk: Desk, workflow: Workflow) -> WrongState:
-    """Make the error that says what happened to a workflow, from its row as it is now."""
-    return WrongState(what_happened(tx, desk, workflows.get(tx, workflow.id) or workflow))
-
-
-def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:
-    """Say whether the reply of an approved workflow was not handed to SMTP, now or ever."""
-    return workflow.send_started_at is None and not workflows.may_have_gone_out(tx, workflow.id)
-
-
-def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: Pause | None, due: datetime) -> str | None:
-    """Say of a reply, `due` at a moment, that it waits because of a pause of all mail; None when that is over."""
-    if pause is None or not pause.lasts(tx.now):
-        return None
-    until = None if pause.waits_for_a_person else max(pause.until, due)
-    return wording.waits_for_mail(workflow, until, desk.policy)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from ..core import notices
 from ..core.edit_context import edit_context
-from ..core.hours import is_answer
 from ..core.models import GeneratedDraft
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
@@ -20,7 +19,7 @@ from ..store import drafts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, Room, advance, give_up, offer, offer_note, tell
+from .desk import Desk, Room, advance, give_up, offer, offer_note, tell_of
 from .ports import Generator
 
 log = logging.getLogger(__name__)
@@ -158,5 +157,4 @@ def _close(desk: Desk, claimed: Claimed) -> None:
             error_message=workflow.doubt or reason,
         )
         if closed and (workflow.revision or workflow.responded_at):
-            urgent = is_answer(tx.now, workflow.responded_at)
-            tell(tx, desk, Sort.NOTICE, notices.closed_elsewhere(workflow), urgent=urgent)
+            tell_of(tx, desk, workflow, Sort.NOTICE, notices.closed_elsewhere(workflow))

@@ -22,6 +22,9 @@ def email_one(desk: Desk, mailer: Mailer) -> bool:
     with desk.database.transaction() as tx:
         text = texts.claim_email_notice(tx, desk.claim(), desk.policy.lease_seconds)
         now = tx.now
+        if text is not None and not text.wanted:
+            texts.settle(tx, text, status="unwanted", channel="email")
+            return True
     if text is None:
         return False
     message = build_notice(own, text.parts, now.astimezone(desk.policy.timezone), new_message_id(f"n{text.id}", own))

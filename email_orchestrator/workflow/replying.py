@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from ..core import notices, wording
+from ..core import notices
 from ..core.hours import is_answer
-from ..core.models import Email, Workflow
+from ..core.models import Email
 from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
-from ..core.states import OUTCOME_UNKNOWN, Actor, State, may_follow
+from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import AccountError, Kind, ServiceError
-from ..store import mail_pause, workflows
+from ..store import workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, advance, give_up, insist, offer_anew, tell
+from .desk import Desk, advance, give_up, insist, offer_anew, tell_of
 from .letters import build_message, write_letter
 from .pausing import pause_mail
 from .ports import Mailer, SentMail
+from .sent import count_as_sent
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,11 @@ def _reply(
     if job.claimed.in_doubt:
         _look_into_sent_mail(desk, job.claimed, sent_mail)
         return None, False
+    if desk.unread():
+        # Perhaps an undo. Asked after the lease, which may have waited for the very database that could not store it.
+        with desk.database.transaction() as tx:
+            workflows.put_back(tx, job.claimed, delay=1)
+        return None, False
     message = _message(desk, job.claimed, job.email)
     if message is None or not _send(desk, job, message, mailer, sent_mail):
         return None, False
@@ -128,8 +134,7 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
         )
         current = workflows.get(tx, claimed.workflow.id)
         if back and current is not None:
-            urgent = is_answer(tx.now, current.responded_at)
-            tell(tx, desk, Sort.NOTICE, notices.changed_since(current), urgent=urgent)
+            tell_of(tx, desk, current, Sort.NOTICE, notices.changed_since(current))
             offer_anew(tx, desk, current, "As it is now")
 
 
@@ -162,43 +167,9 @@ def _record_sent(desk: Desk, claimed: Claimed, *, in_turn: bool = False) -> Job 
     """
     until = desk.lease_until()
     with desk.database.transaction() as tx:
-        if not _count_as_sent(tx, desk, claimed):
+        if not count_as_sent(tx, desk, claimed):
             log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", claimed.workflow.id)
         return _claim(tx, desk, until) if in_turn else None
-
-
-def _count_as_sent(tx: Transaction, desk: Desk, claimed: Claimed) -> bool:
-    workflow = claimed.workflow
-    if not _move_to_sent(tx, desk, workflow, State.REPLY_SENT, claim=claimed.claim):
-        current = workflows.hold(tx, workflow.id)
-        if current is None or current.reply_message_id != workflow.reply_message_id:
-            return False
-        if current.state is State.REPLY_SENT:
-            return True  # it was recorded, and the answer to that commit was lost
-        doubted = current.doubt is not None and current.state is State.FAILED
-        path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)
-        if not may_follow(current.state, path[0]):
-            return False
-        _move_to_sent(tx, desk, current, *path)
-    mail_pause.forget(tx)
-    if desk.policy.confirm:
-        tell(tx, desk, Sort.ANSWER, wording.sent(workflow), urgent=is_answer(tx.now, workflow.responded_at))
-    tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))
-    return True
-
-
-def _move_to_sent(tx: Transaction, desk: Desk, workflow: Workflow, *path: State, claim: str | None = None) -> bool:
-    return advance(
-        tx,
-        desk,
-        workflow,
-        *path,
-        actor=Actor.POLL,
-        claim=claim,
-        reply_sent_at=workflows.NOW,
-        send_started_at=None,
-        error_message=None,
-    )
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
@@ -245,5 +216,4 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
             claim=claimed.claim,
             error_message=OUTCOME_UNKNOWN,
         ):
-            urgent = is_answer(tx.now, workflow.responded_at)
-            tell(tx, desk, Sort.NOTICE, notices.outcome_unknown(workflow), urgent=urgent)
+            tell_of(tx, desk, workflow, Sort.NOTICE, notices.outcome_unknown(workflow))

@@ -40,18 +40,18 @@ class Outside(Protocol):
 
 def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = None) -> ServiceError | None:
     """Take new emails and do all the work that is due; returns the trouble with the Email Monitor, if it was away."""
+    # What the owner said in time counts before the clock and newer emails do, however late it is read.
+    try:
+        receiving.fetch_missed_texts(desk, outside.gateway)
+    except ServiceError as error:
+        log.warning("%s", error)
+    while answering.answer_one(desk):
+        pass
     away: ServiceError | None = None
     try:
         intake.poll(desk, outside.monitor, lookback_hours)
     except ServiceError as error:
         away = error
-    try:
-        receiving.fetch_missed_texts(desk, outside.gateway)
-    except ServiceError as error:
-        log.warning("%s", error)
-    # What the owner said in time counts, however late it is read.
-    while answering.answer_one(desk):
-        pass
     upkeep.check_timeouts(desk)
     upkeep.offer_stranded(desk)
     steps: list[Callable[[], bool]] = [

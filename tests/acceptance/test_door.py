@@ -227,3 +227,51 @@ def test_while_the_database_hangs_everybody_is_told_so_in_time_and_afterwards_al
     assert wait_until(lambda: refused_texts <= set(house.sql("SELECT message FROM sms_inbox")), 10)
     assert house.log_lines("Traceback") == []
     assert end(process) == 0
+
+
+def approved_at_leisure(house: House) -> None:
+    """Have an email come in, and its draft be approved where a reply goes out some seconds later."""
+    house.email("approve.1@example.com")
+    offered = (
+        "SELECT 1 FROM workflow_state WHERE current_state = 'awaiting_user' AND offered_at < now() - interval '1 s'"
+    )
+    assert wait_until(lambda: house.sql(offered))
+    assert house.gateway.text_from_owner("1") == 200
+    assert wait_until(lambda: house.sql("SELECT 1 FROM workflow_state WHERE current_state = 'user_approved'"))
+
+
+def test_an_undo_that_the_database_could_not_store_is_heard_before_the_reply_goes_out(
+    server: EmbeddedPostgres, house_of: House
+) -> None:
+    house = house_of
+    process = house.start_ready(plain=True, SEND_DELAY="4", SMS_RECONCILE_INTERVAL="3600", LEASE_SECONDS="120")
+    approved_at_leisure(house)
+    due_in = "SELECT extract(epoch FROM next_attempt_at - now())::float FROM workflow_state"
+    [(left,)] = house.sql(due_in)
+    with frozen(server):
+        due = time.monotonic() + left
+        assert house.gateway.text_from_owner("undo") == 503
+        # The reply falls due while the database stands still.
+        assert wait_until(lambda: time.monotonic() > due + 1, 10)
+    assert wait_until(lambda: house.sql("SELECT 1 FROM workflow_state WHERE current_state = 'awaiting_user'"))
+    assert house.replies() == []
+    assert end(process) == 0
+
+
+def test_an_approval_that_the_database_could_not_store_is_heard_before_its_time_is_over(
+    server: EmbeddedPostgres, house_of: House
+) -> None:
+    house = house_of
+    process = house.start_ready(plain=True, SMS_RECONCILE_INTERVAL="3600", LEASE_SECONDS="120")
+    house.email("approve.1@example.com")
+    offered = (
+        "SELECT 1 FROM workflow_state WHERE current_state = 'awaiting_user' AND offered_at < now() - interval '1 s'"
+    )
+    assert wait_until(lambda: house.sql(offered))
+    house.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now() + interval '1 s'")
+    with frozen(server):
+        over = time.monotonic() + 2
+        assert house.gateway.text_from_owner("1") == 503
+        assert wait_until(lambda: time.monotonic() > over, 10)
+    assert wait_until(lambda: house.sql("SELECT 1 FROM workflow_state WHERE current_state = 'reply_sent'"))
+    assert end(process) == 0

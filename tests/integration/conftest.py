@@ -126,6 +126,7 @@ class Belt:
             wake=self.woken.append,
             wait=lambda _: False,
             report=lambda *report: self.reports.append(report),
+            unread=lambda: False,
         )
 
     def with_policy(self, **changes: Any) -> None:

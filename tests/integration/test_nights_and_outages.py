@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from email_orchestrator.core.models import SentText
-from email_orchestrator.core.states import State
+from email_orchestrator.core.models import InboundText, SentText
+from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
-from email_orchestrator.workflow import answering, replying, texting, upkeep
+from email_orchestrator.workflow import actions, answering, replying, texting, upkeep
 from email_orchestrator.workflow.round import work_through
 
 from .conftest import OWNER, Gateway, Generator, Mailer, SentMail
@@ -208,3 +208,69 @@ def test_who_approves_at_night_hears_at_once_that_it_could_not_be_sent(belt: Bel
     belt.with_policy(quiet_hours=NIGHT)
     belt.mailer.failures.append(ServiceError("SMTP server", "it answered with 550", Kind.PERMANENT))
     assert "Failed to send" in belt.answer("1")[-1]
+
+
+# Notices that are over before they go out ---------------------------------------------------------------------------
+
+
+def morning(belt: Belt) -> list[str]:
+    """Let the night end; returns what is texted then."""
+    before = len(belt.gateway.texts)
+    belt.with_policy(quiet_hours=None)
+    belt.work()
+    return belt.gateway.texts[before:]
+
+
+def test_a_timeout_of_the_night_is_not_told_once_the_draft_was_answered(belt: Belt) -> None:
+    belt.offered()
+    belt.with_policy(quiet_hours=NIGHT)
+    belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
+    belt.check_timeouts()
+    for seconds in (1, 3):
+        belt.answer("1 #1", at=datetime.now(UTC) + timedelta(seconds=seconds))
+    assert belt.state(1) is State.REPLY_SENT
+    assert morning(belt) == []
+
+
+def test_a_timeout_of_the_night_is_told_in_the_morning(belt: Belt) -> None:
+    belt.offered()
+    belt.with_policy(quiet_hours=NIGHT)
+    belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
+    belt.check_timeouts()
+    assert [text[0] for text in morning(belt)] == ["⌛"]
+
+
+def test_a_failure_is_not_told_once_it_was_tried_again(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(ServiceError("SMTP server", "no", Kind.PERMANENT))
+    with belt.database.transaction() as tx:
+        actions.approve(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.with_policy(quiet_hours=NIGHT)
+    belt.work()
+    assert belt.state(1) is State.FAILED
+    with belt.database.transaction() as tx:
+        actions.retry(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.work()
+    assert morning(belt) == ["✅ Sent to john@example.com (#1)"]
+
+
+def test_a_failure_that_was_to_be_emailed_is_not_once_it_was_tried_again(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(ServiceError("SMTP server", "no", Kind.PERMANENT))
+    belt.answer_with("1")
+    replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    belt.sql("UPDATE sms_outbox SET channel = 'email' WHERE status = 'queued' AND kind = 'notice'")
+    with belt.database.transaction() as tx:
+        actions.retry(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    belt.work()
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["john@example.com"]
+
+
+def test_a_round_by_hand_acts_on_an_approval_before_a_newer_email_overtakes_it(belt: Belt) -> None:
+    first = belt.offered()
+    outside = Outside(belt.generator, belt.gateway, belt.mailer, belt.sent_mail)
+    work_through(belt.desk, outside)
+    belt.gateway.inbound.append(InboundText("x1", OWNER, "1 #1", datetime.now(UTC) + timedelta(seconds=1)))
+    belt.email(thread_id=first.message_id)
+    work_through(belt.desk, outside)
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)

@@ -288,6 +288,33 @@ def test_an_approval_can_be_undone_until_it_is_handed_to_smtp(belt: Belt) -> Non
     assert len(belt.mailer.mails) == 1
 
 
+def test_nothing_is_sent_while_the_owner_may_have_texted_something_that_was_not_read(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    belt.desk = replace(belt.desk, unread=lambda: True)
+    belt.sql("UPDATE workflow_state SET next_attempt_at = now()")
+    belt.work()
+    assert (belt.state(1), belt.mailer.mails) == (State.USER_APPROVED, [])
+    # What was not read was an undo.
+    belt.answer("undo")
+    belt.desk = replace(belt.desk, unread=lambda: False)
+    belt.keep_trying(2)
+    assert (belt.state(1), belt.mailer.mails) == (State.AWAITING_USER, [])
+
+
+def test_a_reply_that_waited_for_what_was_not_read_goes_out_afterwards(belt: Belt) -> None:
+    belt.offered()
+    belt.desk = replace(belt.desk, unread=lambda: True)
+    belt.answer("1")
+    assert belt.mailer.mails == []
+    belt.desk = replace(belt.desk, unread=lambda: False)
+    belt.hurry()
+    belt.work()
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+    assert belt.workflow(1).attempts == 0
+
+
 def test_quiet_success_means_no_confirmation(belt: Belt) -> None:
     belt.with_policy(confirm=False)
     belt.offered()

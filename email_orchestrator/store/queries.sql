@@ -160,7 +160,7 @@ UPDATE workflow_state SET next_attempt_at = NULL
 -- name: release_claims
 -- Give back everything that a process holds; what was in doubt stays in doubt.
 WITH texts AS (
-    UPDATE sms_outbox SET claimed_by = NULL, claimed_until = NULL WHERE starts_with(claimed_by, %(holder)s)
+    UPDATE sms_outbox SET claimed_by = NULL, claimed_until = now() WHERE starts_with(claimed_by, %(holder)s)
 )
 UPDATE workflow_state SET claimed_by = NULL, claimed_until = NULL WHERE starts_with(claimed_by, %(holder)s)
 
@@ -395,10 +395,12 @@ SELECT pg_advisory_xact_lock(7003120)
 
 -- name: claim_text
 -- Lease the next text: answers before the rest, in the order they were written, and none in between the parts of
--- another of its sort. Writes down that the part is about to go out, and when a draft was first handed over. A text
--- about a draft that no longer waits comes back as not wanted, and so does a notice of what is over. At night only what answers the owner goes out, while it
--- is fresh, and a draft that the owner has just answered; what is held back holds nothing else up. `urgent` is given
--- as a range, because the index can be entered by one and keeps its order.
+-- another of its sort, nor a draft of several parts in between those of another draft: only the first part of each has
+-- a number. What may be out, because its outcome is not known, has begun as well. Writes down that the part is about to
+-- go out, and when a draft was first handed over. A text about a draft that no longer waits comes back as not wanted,
+-- and so does a notice of what is over. At night only what answers the owner goes out, while it is fresh, and a draft
+-- that the owner has just answered; what is held back holds nothing else up. `urgent` is given as a range, because the
+-- index can be entered by one and keeps its order.
 WITH candidate AS (
     SELECT o.id, o.in_doubt_since FROM sms_outbox o
      WHERE o.status = 'queued' AND o.channel = 'sms'
@@ -413,10 +415,14 @@ WITH candidate AS (
        AND NOT EXISTS (SELECT FROM sms_outbox b
                         WHERE b.workflow_id = o.workflow_id AND b.status = 'unwanted' AND b.claimed_until >= now())
        AND NOT EXISTS (SELECT FROM sms_outbox b
-                        WHERE b.status = 'queued' AND b.channel = 'sms' AND b.urgent = o.urgent AND b.id <> o.id
+                        WHERE b.status = 'queued' AND b.channel = 'sms' AND b.id <> o.id
                           AND (b.parts_sent > 0 OR b.claimed_until IS NOT NULL)
                           AND (NOT %(quiet)s OR b.created_at > now() - make_interval(secs => %(fresh)s))
-                          AND (b.parts_sent > 0 AND (b.id < o.id OR o.parts_sent = 0) OR b.claimed_until >= now()))
+                          AND (b.urgent = o.urgent OR (cardinality(b.parts) > 1 AND b.kind <> 'answer'
+                                                       AND cardinality(o.parts) > 1 AND o.kind <> 'answer'))
+                          AND (b.claimed_until >= now()
+                               OR ((b.parts_sent > 0 OR (b.in_doubt_since IS NOT NULL AND b.kind <> 'answer'))
+                                   AND (b.id < o.id OR (o.parts_sent = 0 AND o.in_doubt_since IS NULL)))))
      ORDER BY o.urgent DESC, o.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED
@@ -473,10 +479,10 @@ SELECT a.finished, w.*, now() AS now FROM accepted a LEFT JOIN workflow_state w 
 
 -- name: settle_text
 -- End a lease on a text whose part in hand was not accepted: it is due again after a delay, goes another way, or never.
--- One that was withdrawn meanwhile stays so.
+-- One that was withdrawn meanwhile stays so. Of what may be out the end of the lease is kept: it has begun.
 UPDATE sms_outbox
    SET attempts = %(attempts)s, in_doubt_since = CASE WHEN %(in_doubt)s THEN in_doubt_since END, claimed_by = NULL,
-       claimed_until = NULL, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
+       claimed_until = CASE WHEN %(in_doubt)s THEN now() END, error = %(error)s, next_attempt_at = now() + make_interval(secs => %(delay)s),
        status = CASE WHEN status = 'unwanted' THEN status ELSE %(status)s END, channel = %(channel)s,
        sent_at = CASE WHEN %(status)s::text = 'sent' THEN now() END
  WHERE id = %(id)s AND claimed_by = %(claim)s
@@ -492,11 +498,13 @@ UPDATE workflow_state SET offered_at = NULL
 -- name: hasten_texts
 -- The gateway works again: what waits for another try is due now.
 UPDATE sms_outbox SET next_attempt_at = now()
- WHERE status = 'queued' AND channel = 'sms' AND attempts > 0 AND next_attempt_at > now() AND claimed_until IS NULL
+ WHERE status = 'queued' AND channel = 'sms' AND attempts > 0 AND next_attempt_at > now()
+   AND (claimed_until IS NULL OR claimed_until < now())
 
 -- name: text_instead
 -- No mail goes out for now: what was to go by email because texting was down is texted after all.
-UPDATE sms_outbox SET channel = 'sms' WHERE status = 'queued' AND channel = 'email' AND claimed_until IS NULL
+UPDATE sms_outbox SET channel = 'sms'
+ WHERE status = 'queued' AND channel = 'email' AND (claimed_until IS NULL OR claimed_until < now())
 
 -- name: draft_shown
 -- Record how much of a workflow's current draft the owner has still not seen. What was seen stays seen, unless the draft

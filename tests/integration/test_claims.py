@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from email_orchestrator.core.models import Workflow
+from email_orchestrator.core.models import TextStyle, Workflow
 from email_orchestrator.core.states import Actor, State
+from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.store import texts, workflows
 from email_orchestrator.store.texts import Outgoing
+from email_orchestrator.workflow import texting
 
 if TYPE_CHECKING:
     from .conftest import Belt
 
 LEASE = 120
+UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
 
 
 def everything(belt: Belt) -> list[object]:
@@ -129,3 +134,48 @@ def test_of_two_who_text_at_the_same_moment_one_waits_and_the_drafts_do_not_mix(
     other.join(10)
     assert first is not None
     assert second == [None]
+
+
+def long_draft(belt: Belt) -> None:
+    """Have a draft of several parts written, and not texted yet."""
+    belt.with_policy(style=TextStyle("multipart"))
+    draft_to_text(belt)
+
+
+def are_in_one_piece(texted: list[str]) -> bool:
+    """Say whether each part of several is followed by the next of the same text: only the first has a number."""
+    marks = [tuple(map(int, found.groups())) for text in texted if (found := re.match(r"\[(\d)/(\d)\]", text))]
+    return all(after == (part + 1, parts) for (part, parts), after in pairwise(marks) if part < parts)
+
+
+def test_a_draft_whose_first_part_may_be_out_is_not_mixed_with_another(belt: Belt) -> None:
+    long_draft(belt)
+    belt.gateway.failures.append(UNHEARD)
+    assert texting.text_one(belt.desk, belt.gateway)
+    long_draft(belt)
+    belt.work()
+    assert belt.gateway.texts == []
+    belt.keep_trying(3)
+    assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER] * 2
+    assert are_in_one_piece(belt.gateway.texts)
+
+
+def test_a_rewritten_draft_is_not_mixed_with_a_new_one(belt: Belt) -> None:
+    belt.offered()
+    long_draft(belt)
+    assert texting.text_one(belt.desk, belt.gateway)
+    belt.answer_with("2 #1 shorter")
+    belt.draft()
+    # Who texts answers would go first.
+    texting.text_in_turn(belt.desk, belt.gateway, urgent=True)
+    belt.work()
+    assert [belt.state(1), belt.state(2)] == [State.AWAITING_USER] * 2
+    assert are_in_one_piece(belt.gateway.texts)
+
+
+def test_an_answer_does_not_wait_for_a_draft_that_has_begun(belt: Belt) -> None:
+    long_draft(belt)
+    assert texting.text_one(belt.desk, belt.gateway)
+    belt.answer_with("list")
+    with belt.database.transaction() as tx:
+        assert texts.claim_text(tx, "other", LEASE, quiet=False, urgent=True) is not None

@@ -126,7 +126,7 @@ def test_an_answer_to_what_could_not_be_texted_whole_has_it_texted_again(belt: B
     belt.keep_trying(6)
     assert belt.state(1) is State.AWAITING_USER
     assert "[3/3]" in belt.gateway.texts[-1]
-    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["owner@example.com"]
+    assert belt.mailer.mails == [], "that it could not be texted is over before it was told"
 
 
 def test_one_whose_text_got_lost_is_texted_again(belt: Belt) -> None:

@@ -463,8 +463,8 @@ SELECT id FROM sms_outbox
    AND (NOT %(quiet)s OR created_at > now() - make_interval(secs => %(fresh)s))
 
 -- name: part_sent
--- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells whether it is, and all of
--- the workflow that it is about.
+-- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells whether it is, whether
+-- others wait for the gateway to work again, and all of the workflow that it is about.
 WITH accepted AS (
     UPDATE sms_outbox o
        SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
@@ -475,7 +475,10 @@ WITH accepted AS (
      WHERE o.id = %(id)s AND o.claimed_by = %(claim)s
     RETURNING o.workflow_id, o.status = 'sent' AS finished
 )
-SELECT a.finished, w.*, now() AS now FROM accepted a LEFT JOIN workflow_state w ON w.id = a.workflow_id
+SELECT a.finished, w.*, now() AS now,
+       EXISTS (SELECT FROM sms_outbox o WHERE o.status = 'queued' AND o.channel = 'sms' AND o.id <> %(id)s
+                                          AND o.attempts > 0 AND o.next_attempt_at > now()) AS others_wait
+  FROM accepted a LEFT JOIN workflow_state w ON w.id = a.workflow_id
 
 -- name: settle_text
 -- End a lease on a text whose part in hand was not accepted: it is due again after a delay, goes another way, or never.

@@ -47,9 +47,13 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a text with an accepted part: whether all of it is out, and the workflow it is about, if any."""
+    """What became of a text with an accepted part: whether all of it is out, and the workflow it is about, if any.
+
+    `others_wait` says that there are texts to be tried later, since the gateway did not work.
+    """
 
     finished: bool
+    others_wait: bool
     workflow: Workflow | None
 
 
@@ -147,7 +151,7 @@ def begin_anew(tx: Transaction, text: Outgoing) -> bool:
 def part_sent(tx: Transaction, text: Outgoing, gateway_id: str | None, gap: float) -> Accepted | None:
     """Record that the part in hand was accepted, the next being due `gap` seconds later; None: the lease was lost."""
     row = tx.row("part_sent", id=text.id, claim=text.claim, gateway_id=gateway_id, gap=gap)
-    return Accepted(row["finished"], to_workflow(row) if row["id"] else None) if row else None
+    return Accepted(row["finished"], row["others_wait"], to_workflow(row) if row["id"] else None) if row else None
 
 
 def hasten(tx: Transaction) -> None:

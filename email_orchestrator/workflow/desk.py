@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
 from .. import clock
@@ -130,6 +131,12 @@ def is_quiet_now(tx: Transaction, desk: Desk) -> bool:
 def texting_room(urgent: bool) -> Room:
     """Name who texts what answers the owner, or the rest."""
     return Room.ANSWERING_BY_TEXT if urgent else Room.TEXTING
+
+
+def call_for_texts(tx: Transaction, desk: Desk) -> None:
+    """Have those who text look once more when the transaction is committed."""
+    for room in (Room.TEXTING, Room.ANSWERING_BY_TEXT):
+        tx.after_commit(partial(desk.wake, room))
 
 
 def tell(

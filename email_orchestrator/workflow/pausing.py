@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from functools import partial
 
 from ..core import notices
 from ..core.retry import pause_length
@@ -13,7 +12,7 @@ from ..store import mail_pause, texts
 from ..store.mail_pause import UNTIL_A_PERSON_ACTS, Pause
 from ..store.texts import Sort
 from ..store.transaction import Transaction
-from .desk import Desk, Room, tell
+from .desk import Desk, Room, call_for_texts, tell
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,7 @@ def pause_mail(tx: Transaction, desk: Desk, error: AccountError, *, urgent: bool
     pause = Pause(until or UNTIL_A_PERSON_ACTS, str(error.trouble), error.message, pauses + 1)
     mail_pause.remember(tx, pause)
     texts.text_instead(tx)
-    for room in (Room.TEXTING, Room.ANSWERING_BY_TEXT):
-        tx.after_commit(partial(desk.wake, room))
+    call_for_texts(tx, desk)
     log.warning("%s; mail rests until %s", error, until or "the next start or a retry")
     if before is None or before.trouble != error.trouble:
         text = notices.mail_paused(error.trouble, error.message, until, desk.policy)

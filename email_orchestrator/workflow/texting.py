@@ -14,7 +14,7 @@ from ..errors import Kind, ServiceError
 from ..store import mail_pause, texts, workflows
 from ..store.texts import Outgoing, Sort
 from ..store.transaction import Transaction
-from .desk import Desk, Room, advance, give_up, insist, is_quiet_now, tell
+from .desk import Desk, Room, advance, call_for_texts, give_up, insist, is_quiet_now, tell
 from .ports import Gateway
 
 log = logging.getLogger(__name__)
@@ -110,8 +110,9 @@ def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | 
     accepted = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
     if accepted is None:
         return
-    if text.attempts:
+    if accepted.others_wait:
         texts.hasten(tx)
+        call_for_texts(tx, desk)
     workflow = accepted.workflow
     if accepted.finished and workflow is not None and workflow.revision == text.revision:
         _record_shown(tx, desk, text, workflow, gateway_id)

@@ -122,6 +122,19 @@ def test_an_answer_outlasts_any_outage(belt: Belt) -> None:
     assert [text for text in belt.gateway.texts if "No draft waits" in text]
 
 
+def test_the_first_text_that_goes_out_has_those_follow_that_failed_before(belt: Belt) -> None:
+    belt.offered()
+    belt.gateway.failures.append(DOWN)
+    belt.answer_with("1")
+    belt.work()
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+    assert "✅ Sent to john@example.com (#1)" not in belt.gateway.texts
+    # The outage was long.
+    belt.sql("UPDATE sms_outbox SET next_attempt_at = now() + interval '40 min' WHERE status = 'queued'")
+    belt.answer("list")
+    assert "✅ Sent to john@example.com (#1)" in belt.gateway.texts
+
+
 def test_when_the_gateway_is_back_everything_goes_out_at_once(belt: Belt) -> None:
     belt.gateway.failures.extend([DOWN] * 4)
     for _ in range(3):

@@ -73,6 +73,12 @@ def undone(workflow: Workflow) -> str:
     return f"Taken back: {number} was not sent and waits again. 1 {number} sends it."
 
 
+def undo_in_hand(workflow: Workflow) -> str:
+    """Answer an undo of a reply that is just being handed over."""
+    number = f"#{workflow.id}"
+    return f"{number} is on its way out. If the mail server does not take it now, it is taken back and you hear of it."
+
+
 def trying_again(workflow: Workflow) -> str:
     """Confirm a retry."""
     return f"Trying again: {about(workflow)}"

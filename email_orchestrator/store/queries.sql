@@ -150,6 +150,14 @@ UPDATE workflow_state w
        send_started_at = CASE WHEN %(in_doubt)s THEN w.send_started_at END
  WHERE w.id = %(id)s AND w.claimed_by = %(claim)s
 
+-- name: ask_back
+-- Write down that the owner wants a reply back that is just being handed over.
+UPDATE workflow_state SET user_command = 'undo', user_responded_at = greatest(user_responded_at, %(at)s)
+ WHERE id = %(id)s AND current_state = 'user_approved'
+
+-- name: is_asked_back
+SELECT id FROM workflow_state WHERE id = %(id)s AND current_state = 'user_approved' AND user_command = 'undo'
+
 -- name: let_go
 -- Have an approved reply that a process kept for itself be due for everybody, if no attempt was made and nobody has
 -- approved anew.
@@ -309,10 +317,8 @@ SELECT EXISTS (SELECT FROM shown WHERE rest AND later) AND NOT EXISTS (SELECT FR
        (SELECT value FROM service_state WHERE key = 'mail_pause') AS pause
 
 -- name: approved
--- Approved replies that have not been handed to SMTP.
-SELECT w.* FROM workflow_state w
- WHERE w.current_state = 'user_approved' AND w.send_started_at IS NULL
- ORDER BY w.id
+-- Approved replies, also those that are being handed to SMTP.
+SELECT w.* FROM workflow_state w WHERE w.current_state = 'user_approved' ORDER BY w.id
 
 -- name: last_moved
 -- The workflow that something happened to last.

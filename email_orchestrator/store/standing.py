@@ -32,7 +32,7 @@ def offered(tx: Transaction) -> list[Workflow]:
 
 
 def approved(tx: Transaction) -> list[Workflow]:
-    """List the approved replies that have not been handed to SMTP."""
+    """List the approved replies, also those that are being handed to SMTP."""
     return _workflows(tx, "approved")
 
 

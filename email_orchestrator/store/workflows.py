@@ -137,6 +137,16 @@ def note_superseded(tx: Transaction, newer: int, older: int) -> None:
     tx.defer("supersedes", id=newer, older=older)
 
 
+def ask_back(tx: Transaction, workflow: Workflow, at: datetime) -> None:
+    """Write down that the owner wants an approved reply back, at a moment at which it is being handed to SMTP."""
+    tx.defer("ask_back", id=workflow.id, at=at)
+
+
+def is_asked_back(tx: Transaction, workflow: Workflow) -> bool:
+    """Say whether the owner wanted a reply back while it was being handed to SMTP."""
+    return tx.row("is_asked_back", id=workflow.id) is not None
+
+
 def let_go(tx: Transaction, workflow: Workflow) -> None:
     """Have an approved reply that a process kept for itself be due for everybody, if it was not tried."""
     tx.defer("let_go", id=workflow.id, reply=workflow.reply_message_id)

@@ -38,6 +38,12 @@ def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:
     return workflow.send_started_at is None and not workflows.may_have_gone_out(tx, workflow.id)
 
 
+def is_in_hand(tx: Transaction, workflow: Workflow) -> bool:
+    """Say whether a reply is being handed to SMTP, which may yet not take it."""
+    in_hand = workflow.state is State.USER_APPROVED and workflow.send_started_at is not None
+    return in_hand and not workflows.may_have_gone_out(tx, workflow.id)
+
+
 def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: Pause | None, due: datetime) -> str | None:
     """Say of a reply, `due` at a moment, that it waits because of a pause of all mail; None when that is over."""
     if pause is None or not pause.lasts(tx.now):

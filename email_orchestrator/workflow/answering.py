@@ -9,8 +9,9 @@ from ..errors import DatabaseUnavailable
 from ..store import inbox
 from ..store.inbox import Received
 from ..store.texts import Sort
-from .conversation import Conversation, StillSending
+from .conversation import Conversation
 from .desk import Desk, tell
+from .meaning import StillSending
 
 log = logging.getLogger(__name__)
 

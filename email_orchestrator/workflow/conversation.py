@@ -15,7 +15,7 @@ from ..store.inbox import Received
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
-from .account import mail_rests, refusal, what_happened
+from .account import is_in_hand, mail_rests, refusal, what_happened
 from .desk import Desk, tell
 from .pausing import resume_mail
 
@@ -25,14 +25,6 @@ ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
 LEAVE_QUESTIONS_OPEN = (Verb.CARRIER, Verb.REACTION)
 # What these mean depends on the texts before them.
 DEPEND_ON_WHAT_WAS_SAID = (Verb.UNDO, Verb.NUMBER, Verb.UNCLEAR)
-
-
-class StillSending(Exception):
-    """The draft that is answered is on the phone, but our record of its sending is not committed yet."""
-
-    def __init__(self, received: Received, workflow_id: int) -> None:
-        self.received = received
-        self.workflow_id = workflow_id
 
 
 class Conversation:
@@ -95,7 +87,7 @@ class Conversation:
         if workflow is None:
             return f"{command.verb}: which one?"
         if workflow.is_on_its_way and meaning.answers(workflow, self.said_at):
-            raise StillSending(self._received, workflow.id)
+            raise meaning.StillSending(self._received, workflow.id)
         if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
             note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
@@ -132,8 +124,8 @@ class Conversation:
         if only and not workflows.may_have_gone_out(self.tx, only[0].id):
             return workflows.hold(self.tx, only[0].id)
         if offered:
-            asking.ask_back(self.tx, command, self.said_at)
-            self.say(wording.waiting_list([one for one in offered if one.id in meant] or offered, command.verb))
+            listed = [one for one in offered if one.id in meant] or offered
+            self._ask(command, wording.waiting_list(listed, command.verb))
         else:
             self._nothing_waits()
         return None
@@ -158,8 +150,7 @@ class Conversation:
 
     def _edit(self, workflow: Workflow, command: Command) -> None:
         if workflow.state is State.AWAITING_USER and not command.words:
-            asking.ask_back(self.tx, Command(Verb.EDIT, workflow.id), self.said_at)
-            self.say(wording.what_to_change(workflow))
+            self._ask(Command(Verb.EDIT, workflow.id), wording.what_to_change(workflow))
             return
         actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words, said_at=self.said_at)
         self._confirm(wording.rewriting(workflow))
@@ -178,11 +169,15 @@ class Conversation:
         standing.owner_spoke(self.tx, command.workflow_id, self.said_at)
         if command.workflow_id is None and len(approved) != 1:
             if approved:
-                asking.ask_back(self.tx, command, self.said_at)
-            self.say(wording.undo_which(approved) if approved else wording.nothing_to("undo"))
+                self._ask(command, wording.undo_which(approved))
+            else:
+                self.say(wording.nothing_to("undo"))
             return "undo: which one?"
         workflow = self._named(command.workflow_id or approved[0].id)
-        if workflow is not None:
+        if workflow is not None and is_in_hand(self.tx, workflow):
+            workflows.ask_back(self.tx, workflow, self.said_at)
+            self.say(wording.undo_in_hand(workflow))
+        elif workflow is not None:
             actions.undo(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self.say(wording.undone(workflow))
         return "undo"
@@ -195,8 +190,9 @@ class Conversation:
         # What may be out already is sent again only by its name.
         if command.workflow_id is None and (len(failed) != 1 or workflows.may_have_gone_out(self.tx, failed[0].id)):
             if failed:
-                asking.ask_back(self.tx, command, self.said_at)
-            self.say(wording.failed_list(failed) if failed else wording.nothing_to("try again"))
+                self._ask(command, wording.failed_list(failed))
+            else:
+                self.say(wording.nothing_to("try again"))
             return "retry: which one?"
         workflow = self._named(command.workflow_id or failed[0].id)
         if workflow is not None:
@@ -212,8 +208,7 @@ class Conversation:
             self._nothing_waits()
             return "again: nothing waits"
         if command.workflow_id is None and len(offered) > 1:
-            asking.ask_back(self.tx, command, self.said_at)
-            self.say(wording.waiting_list(offered, command.verb))
+            self._ask(command, wording.waiting_list(offered, command.verb))
             return "again: which one?"
         workflow = self._named(command.workflow_id or offered[0].id)
         if workflow is not None:
@@ -225,7 +220,7 @@ class Conversation:
         earlier = inbox.earlier_waits(self.tx, self._received)
         of_another = command.verb is Verb.UNDO and command.workflow_id is not None
         if earlier is not None and not (of_another and command.workflow_id != earlier):
-            raise StillSending(self._received, earlier)
+            raise meaning.StillSending(self._received, earlier)
 
     def _named(self, number: int) -> Workflow | None:
         """Find and hold a workflow by its number; say so when there is none."""
@@ -233,6 +228,11 @@ class Conversation:
         if workflow is None:
             self.say(wording.unknown_number(number))
         return workflow
+
+    def _ask(self, command: Command, question: str) -> None:
+        """Ask for what a command lacks."""
+        asking.ask_back(self.tx, command, self.said_at)
+        self.say(question)
 
     def _nothing_waits(self) -> None:
         last = standing.last_moved(self.tx)

@@ -12,7 +12,16 @@ from datetime import datetime
 from ..core.models import Workflow
 from ..core.states import State
 from ..store import standing
+from ..store.inbox import Received
 from ..store.transaction import Transaction
+
+
+class StillSending(Exception):
+    """The draft that is answered is on the phone, but our record of its sending is not committed yet."""
+
+    def __init__(self, received: Received, workflow_id: int) -> None:
+        self.received = received
+        self.workflow_id = workflow_id
 
 
 def is_earlier(written: datetime, moment: datetime) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from ..core import notices
+from ..core import notices, wording
 from ..core.hours import is_answer
-from ..core.models import Email
+from ..core.models import Email, Workflow
 from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
@@ -16,6 +16,7 @@ from ..store import workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
+from . import actions
 from .desk import Desk, advance, give_up, insist, offer_anew, tell_of
 from .letters import build_message, write_letter
 from .pausing import pause_mail
@@ -178,12 +179,23 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
     delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
         if isinstance(error, AccountError):
-            workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
+            kept = workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
             pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
         elif delay is None:
+            kept = False
             give_up(tx, desk, workflow, str(error), claimed.claim)
-        elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
+        elif kept := workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
             log.warning("workflow %d: %s; trying again in %.0f s", workflow.id, error, delay)
+        if kept and workflows.is_asked_back(tx, workflow):
+            _take_back(tx, desk, workflow)
+
+
+def _take_back(tx: Transaction, desk: Desk, workflow: Workflow) -> None:
+    """Do what the owner asked for while the reply was being handed over: it certainly was not taken."""
+    current = workflows.hold(tx, workflow.id)
+    if current is not None:
+        actions.undo(tx, desk, current, Actor.SMS, said_at=current.responded_at)
+        tell_of(tx, desk, current, Sort.ANSWER, wording.undone(current))
 
 
 def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | None, lookups: int | None = None) -> None:

@@ -16,7 +16,7 @@ from email_orchestrator.core.states import OUTCOME_UNKNOWN, Actor, State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
 from email_orchestrator.store.connection import Database
 from email_orchestrator.store.transaction import Transaction
-from email_orchestrator.workflow import actions, letters, replying
+from email_orchestrator.workflow import actions, answering, letters, replying
 
 if TYPE_CHECKING:
     from .conftest import Belt
@@ -286,6 +286,56 @@ def test_an_approval_can_be_undone_until_it_is_handed_to_smtp(belt: Belt) -> Non
     [answer] = belt.answer("undo #1")
     assert "already sent" in answer
     assert len(belt.mailer.mails) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ServiceError("SMTP server", "451 later", Kind.TRANSIENT),
+        AccountError("SMTP server", "421 try again later", Trouble.BUSY),
+    ],
+)
+@pytest.mark.parametrize("words", ["undo", "undo #1"])
+def test_an_undo_while_smtp_is_spoken_to_counts_when_the_reply_is_not_taken(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch, failure: ServiceError, words: str
+) -> None:
+    belt.offered()
+
+    def slow(*_: object) -> str:
+        belt.text(words)
+        assert answering.answer_one(belt.desk)
+        raise failure
+
+    belt.answer_with("1")
+    with monkeypatch.context() as patched:
+        patched.setattr(belt.mailer, "send", slow)
+        assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    belt.sql("UPDATE service_state SET value = jsonb_set(value, '{until}', to_jsonb(now())) WHERE key = 'mail_pause'")
+    belt.keep_trying(2)
+    assert (belt.state(1), belt.mailer.mails) == (State.AWAITING_USER, [])
+    said = [text for text in belt.gateway.texts if text.startswith(("#1 is on its way out. If", "Taken back: #1"))]
+    assert len(said) == 2
+    # What was approved before is over; an approval from now on counts.
+    belt.answer("1")
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+
+
+def test_an_undo_while_smtp_is_spoken_to_comes_too_late_when_the_reply_is_taken(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.offered()
+    send = belt.mailer.send
+
+    def slow(*given: Any) -> str:
+        belt.text("undo")
+        assert answering.answer_one(belt.desk)
+        return send(*given)
+
+    belt.answer_with("1")
+    monkeypatch.setattr(belt.mailer, "send", slow)
+    belt.keep_trying(2)
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+    assert belt.gateway.texts[-1] == "✅ Sent to john@example.com (#1)"
 
 
 def test_nothing_is_sent_while_the_owner_may_have_texted_something_that_was_not_read(belt: Belt) -> None:

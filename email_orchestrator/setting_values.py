@@ -107,7 +107,8 @@ def senders(value: str) -> frozenset[str]:
     """Take addresses and `@domains`, separated by commas."""
     found = {entry.strip().lower() for entry in value.split(",") if entry.strip()}
     for entry in found:
-        if not re.fullmatch(r"[^@\s<>]*@[^@\s<>]+", entry):
+        # No patterns: `*@example.com` would match nobody, and nobody would be told.
+        if not re.fullmatch(r"[^@\s<>*;]*@[\w-]+(\.[\w-]+)*", entry):
             raise ValueError(f"must be addresses or @domains separated by commas, and {entry!r} is neither")
     return frozenset(found)
 

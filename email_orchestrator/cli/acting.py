@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..core import wording
 from ..core.states import Actor, State
 from ..errors import Kind, OrchestratorError, ServiceError
 from . import common, failing, interruption, terminal
@@ -68,7 +69,7 @@ def ignore(ctx: click.Context, names: tuple[str, ...]) -> None:
     from ..workflow import actions
 
     with common.desk_of(ctx.obj) as (_, desk):
-        _each(ctx, names, lambda name: f"#{_act(desk, name, actions.ignore).id} is left unanswered.", "Leaving")
+        _each(ctx, names, lambda name: _left(_act(desk, name, actions.ignore)), "Leaving")
 
 
 @click.command()
@@ -92,7 +93,7 @@ def timeout(env_file: Path | None, name: str) -> None:
 
     with common.desk_of(env_file) as (_, desk):
         workflow = _act(desk, name, actions.time_out)
-    click.echo(f"#{workflow.id} is closed; nothing was sent.")
+    click.echo(f"#{workflow.id} is closed. {wording.fate(workflow)}")
 
 
 @click.command()
@@ -105,6 +106,12 @@ def undo(env_file: Path | None, name: str) -> None:
     with common.desk_of(env_file) as (_, desk):
         workflow = _act(desk, name, actions.undo)
     click.echo(f"#{workflow.id} was not sent and waits for the owner again.")
+
+
+def _left(workflow: Workflow) -> str:
+    """Say that an email is left, and what is known of a reply that may be out."""
+    left = f"#{workflow.id} is left unanswered."
+    return f"#{workflow.id} is closed. {wording.fate(workflow)}" if workflow.doubt else left
 
 
 def _act(desk: Desk, name: str, action: Action) -> Workflow:

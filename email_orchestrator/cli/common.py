@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import SettingsError
+from ..errors import DatabaseUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from ..settings import Settings
     from ..store.connection import Database
     from ..workflow.desk import Desk
+    from ..workflow.feedback import Report
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
 
@@ -88,10 +90,26 @@ def desk_of(
 ) -> Iterator[tuple[Settings, Desk]]:
     """Make a desk for one command, which waits for nothing once `stop` is set.
 
-    Raises what `settings_of` and `database_of` do.
+    In the end the AI Reply Generator is told what became of its drafts, if it listens. Raises what `settings_of` and
+    `database_of` do.
     """
     from ..wiring import make_desk
 
     settings = settings_of(env_file, reading=reading)
+    reports: SimpleQueue[Report] = SimpleQueue()
     with database_of(settings, create=create) as database:
-        yield settings, make_desk(settings, database, stop=stop)
+        try:
+            yield settings, make_desk(settings, database, stop=stop, reports=reports)
+        finally:
+            if not reports.empty():
+                _pass_on(settings, database, reports)
+
+
+def _pass_on(settings: Settings, database: Database, reports: SimpleQueue[Report]) -> None:
+    from ..wiring import make_clients
+    from ..workflow import feedback
+
+    generator = make_clients(settings).generator
+    with suppress(DatabaseUnavailable):
+        while feedback.report(database, generator, reports, patience=0, moment=0):
+            pass

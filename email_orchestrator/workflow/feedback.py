@@ -22,13 +22,22 @@ AT_ONCE = 50
 A_MOMENT = 0.5
 
 
-def report(database: Database, generator: Generator, reports: SimpleQueue[Report], patience: float) -> bool:
-    """Pass on what reports there are, waiting up to `patience` seconds for one; False when there was none."""
+def report(
+    database: Database,
+    generator: Generator,
+    reports: SimpleQueue[Report],
+    patience: float,
+    moment: float = A_MOMENT,
+) -> bool:
+    """Pass on what reports there are, waiting up to `patience` seconds for one; False when there was none.
+
+    What comes within a `moment` after the first, in seconds, is passed on with it.
+    """
     try:
         waiting = [reports.get(timeout=patience)]
     except Empty:
         return False
-    waiting += islice(_soon(reports), AT_ONCE - 1)
+    waiting += islice(_soon(reports, moment), AT_ONCE - 1)
     with database.transaction() as tx:
         names = drafts.generated_ids(tx, [(workflow, revision) for workflow, revision, _ in waiting])
     for place, draft_id in names.items():
@@ -39,9 +48,9 @@ def report(database: Database, generator: Generator, reports: SimpleQueue[Report
     return True
 
 
-def _soon(reports: SimpleQueue[Report]) -> Iterator[Report]:
+def _soon(reports: SimpleQueue[Report], moment: float) -> Iterator[Report]:
     """Yield what comes in the next moment: several reports then cost one look into the database."""
-    deadline = time.monotonic() + A_MOMENT
+    deadline = time.monotonic() + moment
     with suppress(Empty):
         while True:
             yield reports.get(timeout=max(0.0, deadline - time.monotonic()))

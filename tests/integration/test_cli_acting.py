@@ -13,7 +13,8 @@ from imap_standin import SentMailStandIn
 from shell import ACCOUNT, Shell
 
 from email_orchestrator.core.states import State
-from email_orchestrator.demo.standins import MailStandIn
+from email_orchestrator.demo.standins import GeneratorStandIn, MailStandIn
+from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.workflow import replying
 
 if TYPE_CHECKING:
@@ -281,7 +282,7 @@ def test_retry_goes_on_where_it_failed(belt: Belt, shell: Shell) -> None:
 
 def test_timeout_closes_a_draft(belt: Belt, shell: Shell) -> None:
     belt.offered()
-    assert shell.run("timeout", "1").stdout == "#1 is closed; nothing was sent.\n"
+    assert shell.run("timeout", "1").stdout == "#1 is closed. Nothing was sent.\n"
     assert (belt.state(1), belt.email_status("<m1@example.com>")) == (State.TIMEOUT, "timeout")
 
 
@@ -380,3 +381,41 @@ def test_what_there_is_not_is_not_found(shell: Shell) -> None:
         result = shell.run(*command.split())
         assert (result.exit_code, result.stdout) == (3, "")
         assert result.stderr == "Error: There is no workflow 9. `email-orchestrator list` shows what there is.\n"
+
+
+# What becomes of a reply that may be out, and of drafts -----------------------------------------------------------
+
+
+def of_unknown_fate(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(ServiceError("SMTP server", "no answer", Kind.UNKNOWN))
+    belt.answer("1")
+    belt.keep_trying(3)
+    assert belt.state(1) is State.FAILED
+
+
+def test_ignore_does_not_claim_to_know_what_became_of_a_reply(belt: Belt, shell: Shell) -> None:
+    of_unknown_fate(belt)
+    said = "#1 is closed. Whether a reply went out before is not known.\n"
+    assert shell.run("ignore", "1").stdout == said
+
+
+def test_timeout_does_not_claim_to_know_what_became_of_a_reply(belt: Belt, shell: Shell) -> None:
+    of_unknown_fate(belt)
+    # It comes back for a new approval, as it is not what was approved any more.
+    belt.with_policy(signature="Jo")
+    belt.answer("retry #1")
+    assert belt.state(1) is State.AWAITING_USER
+    said = "#1 is closed. Whether a reply went out before is not known.\n"
+    assert shell.run("timeout", "1").stdout == said
+
+
+def test_the_generator_is_told_what_becomes_of_its_drafts(belt: Belt, shell: Shell) -> None:
+    for _ in range(3):
+        belt.offered()
+    with GeneratorStandIn(belt.dsn) as generator:
+        for words in (("approve", "1"), ("edit", "2", "shorter"), ("ignore", "3")):
+            assert shell.run(*words, AI_REPLY_GENERATOR_URL=generator.url).exit_code == 0
+        told = [call for call in generator.calls if "/action" in call]
+    names = [row[0] for row in belt.sql("SELECT ai_draft_id FROM draft WHERE revision = 1 ORDER BY workflow_id")]
+    assert told == [f"PUT /drafts/{name}/action" for name in names]

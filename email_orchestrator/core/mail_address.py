@@ -10,7 +10,7 @@ _LOCAL_PART = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*" + r'|"(?:[ !#-\[\]-~]|\\[ -
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _DOMAIN_LITERAL = re.compile(r"\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\]")
-_LONGEST_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them the angle brackets
+LONGEST_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them the angle brackets
 
 
 def ascii_address(address: str) -> str:
@@ -20,8 +20,8 @@ def ascii_address(address: str) -> str:
     Raises ValueError with a sentence for a person when it is not one address, or when it cannot be written in ASCII
     without a doubt about whose address comes out (RFC 5321 §4.1.2, RFC 5891).
     """
-    if len(address) > _LONGEST_ADDRESS:
-        raise ValueError(f"an address has at most {_LONGEST_ADDRESS} characters, this one has {len(address)}")
+    if len(address) > LONGEST_ADDRESS:
+        raise ValueError(f"an address has at most {LONGEST_ADDRESS} characters, this one has {len(address)}")
     local_part, at, domain = address.rpartition("@")
     if at and not local_part.isascii():
         raise ValueError("the part before the @ has letters outside ASCII, which ordinary mail cannot carry")
@@ -30,8 +30,8 @@ def ascii_address(address: str) -> str:
     if "=?" in local_part:
         raise ValueError("the part before the @ could be read as an encoded-word that hides another address")
     written = f"{local_part}@{_ascii_domain(domain)}"
-    if len(written) > _LONGEST_ADDRESS:
-        raise ValueError(f"an address has at most {_LONGEST_ADDRESS} characters, this one has {len(written)} in ASCII")
+    if len(written) > LONGEST_ADDRESS:
+        raise ValueError(f"an address has at most {LONGEST_ADDRESS} characters, this one has {len(written)} in ASCII")
     return written
 
 

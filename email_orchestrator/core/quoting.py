@@ -6,21 +6,17 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from .clean import EMOJI, JOINING
+from .clean import EMOJI, INVISIBLE, JOINING
 from .gsm7 import is_gsm7, to_gsm7
+from .mail_address import LONGEST_ADDRESS
 from .segments import may_cut_at, utf16_units
 
 MARK = "| "  # in front of a quoted line that could be taken for one of ours
 
 _BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _BLANKS = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\u3000"
-# Controls, Default_Ignorable_Code_Point of the Unicode Character Database (DerivedCoreProperties.txt) without the
-# joiners and the two variation selectors that emoji need, surrogates, private use and interlinear annotations.
-_UNSEEN = (
-    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
-    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\ue000-\uf8ff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
-)
+# Controls, surrogates, private use and noncharacters as well.
+_UNSEEN = f"\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f{INVISIBLE}\ufffe\uffff\ud800-\udfff\ue000-\uf8ff\U000e1000-\U0010ffff"
 _STRAY_JOINER = (
     f"(?!(?<=[{EMOJI}\ufe0f])\u200d(?=[{EMOJI}])|(?<=[{JOINING}])[\u200c\u200d](?=[{JOINING}]))[\u200c\u200d]"
 )
@@ -120,9 +116,6 @@ def isolate(text: str) -> str:
     return text
 
 
-_LONGEST_ADDRESS = 254  # RFC 5321 §4.5.3.1.3, less the angle brackets
-
-
 def display_address(address: str) -> str:
     """Write an address so that it cannot be taken for another one.
 
@@ -133,7 +126,7 @@ def display_address(address: str) -> str:
     local_part, at, domain = address.rpartition("@")
     labels = ".".join(label if label.isascii() else _punycode(label) for label in domain.split("."))
     written = re.sub(r"[^ -_a-~]", _escape, f"{local_part}{at}{labels}").strip()
-    if len(written) > _LONGEST_ADDRESS:
+    if len(written) > LONGEST_ADDRESS:
         return f"{written[:100]}...{written[-150:]}"
     return written
 

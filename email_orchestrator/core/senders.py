@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from .clean import clean_line
-from .mail_address import ascii_address
+from .mail_address import LONGEST_ADDRESS, ascii_address
 
-# RFC 5321 §4.5.3.1 and RFC 3696 erratum 1690: 64 characters before the @, 254 in all.
-_LONGEST_LOCAL_PART, _LONGEST_ADDRESS = 64, 254
+# RFC 5321 §4.5.3.1.1: before the @.
+_LONGEST_LOCAL_PART = 64
 # RFC 5322 §3.2.3 dot-atom, with the letters and digits of other scripts that RFC 6531 §3.3 adds. Quoted local parts,
 # address literals and bare host names are legal, but no person writes to us from one; `=?` could be read as an
 # encoded-word that hides another address.
@@ -37,7 +37,7 @@ def parse_sender(raw: str) -> tuple[str, str] | None:
         quoted, plain, text = named.groups()
         name = clean_line(plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
     local_part = text.partition("@")[0]
-    if len(text) > _LONGEST_ADDRESS or len(local_part) > _LONGEST_LOCAL_PART or not _ADDRESS.fullmatch(text):
+    if len(text) > LONGEST_ADDRESS or len(local_part) > _LONGEST_LOCAL_PART or not _ADDRESS.fullmatch(text):
         return None
     return name, text
 

@@ -18,6 +18,10 @@ MENU = (
 )
 NOTHING_WAITS = "No draft waits for you."
 MAIL_RESUMED = "Trying to send mail again."
+# Beside a draft that is texted for another reason than that it is new.
+ONCE_MORE = "Once more"
+AS_IT_IS_NOW = "As it is now"
+REMINDER = "Reminder"
 
 
 def about(workflow: Workflow) -> str:
@@ -63,6 +67,18 @@ def rewriting(workflow: Workflow) -> str:
 def ignored(workflow: Workflow) -> str:
     """Confirm that an email is left, or a reply of unknown fate given up."""
     return f"Closed: {about(workflow)}. {fate(workflow)}" if workflow.doubt else f"Left unanswered: {about(workflow)}"
+
+
+def change_again(workflow: Workflow) -> str:
+    """Say beside a draft that comes again that the change was not made to it."""
+    return f"Text your change again: 2 #{workflow.id} ..."
+
+
+def offer_note(workflow: Workflow) -> str:
+    """Say what the owner should know about a draft beside its text."""
+    if workflow.revision > 1:
+        return f"Draft {workflow.revision}"
+    return f"Replaces #{workflow.supersedes}" if workflow.supersedes else ""
 
 
 def undone(workflow: Workflow) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..core import notification, wording
+from ..core import notification, reasons, wording
 from ..core.models import Workflow
 from ..core.reply_headers import new_message_id
 from ..core.states import Actor, State, may_follow
@@ -19,7 +19,7 @@ from ..store import emails, texts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from .account import may_be_taken_back, refusal
-from .desk import Desk, advance, offer_anew, offer_note, texting_room
+from .desk import Desk, advance, offer_anew, texting_room
 from .letters import write_letter
 from .pausing import resume_mail
 
@@ -118,7 +118,7 @@ def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, sai
         State.USER_IGNORED,
         actor,
         said_at=said_at,
-        reason="left by the owner",
+        reason=reasons.LEFT,
         user_command="ignore",
         error_message=workflow.doubt,
     )
@@ -145,7 +145,7 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         State.AWAITING_USER,
         actor,
         said_at=said_at or tx.now,  # what was texted before is no answer any more, whoever takes it back
-        reason="taken back by the owner",
+        reason=reasons.TAKEN_BACK,
         approved_hash=None,
         reply_message_id=None,
         next_attempt_at=None,
@@ -154,7 +154,7 @@ def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_
         timeout_at=None if was_on_its_way else tx.now + timedelta(seconds=desk.policy.final_timeout),
     )
     if was_on_its_way:
-        offer_anew(tx, desk, workflow, "Once more", said_at=said_at)
+        offer_anew(tx, desk, workflow, wording.ONCE_MORE, said_at=said_at)
 
 
 def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
@@ -176,7 +176,7 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said
         goes_on,
         actor,
         said_at=said_at,
-        reason="tried again by the owner",
+        reason=reasons.TRIED_AGAIN,
         retry_count=0,
         next_attempt_at=None,
         send_started_at=None,
@@ -185,7 +185,7 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said
     )
     resume_mail(tx, desk)
     if goes_on is State.SMS_SENDING:
-        _offer_current(tx, desk, workflow, offer_note(workflow))
+        _offer_current(tx, desk, workflow, wording.offer_note(workflow))
 
 
 def offer_again(
@@ -194,7 +194,7 @@ def offer_again(
     workflow: Workflow,
     actor: Actor,
     *,
-    note: str = "Once more",
+    note: str = wording.ONCE_MORE,
     said_at: datetime | None = None,
 ) -> None:
     """Text a draft once more; one that timed out waits again, and an answer from before does not count for it."""
@@ -206,7 +206,7 @@ def offer_again(
             State.AWAITING_USER,
             actor,
             said_at=said_at,
-            reason="asked for again by the owner",
+            reason=reasons.ASKED_FOR_AGAIN,
             offered_at=None,
             remind_at=None,
             timeout_at=None,

@@ -89,7 +89,7 @@ class Conversation:
         if workflow.is_on_its_way and meaning.answers(workflow, self.said_at):
             raise meaning.StillSending(self._received, workflow.id)
         if workflow.state is State.TIMEOUT and command.verb in (Verb.APPROVE, Verb.EDIT):
-            note = f"Text your change again: 2 #{workflow.id} ..." if command.words else "Once more"
+            note = wording.change_again(workflow) if command.words else wording.ONCE_MORE
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, note=note, said_at=self.said_at)
             return f"{command.verb}: #{workflow.id} offered again"
         # What the owner does not have is left only by its number, and nothing else can be done with it.

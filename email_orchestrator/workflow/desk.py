@@ -204,13 +204,6 @@ def offer_anew(tx: Transaction, desk: Desk, workflow: Workflow, note: str, *, sa
     tx.after_commit(lambda: desk.wake(Room.ANSWERING))
 
 
-def offer_note(workflow: Workflow) -> str:
-    """Say what the owner should know about a draft beside its text."""
-    if workflow.revision > 1:
-        return f"Draft {workflow.revision}"
-    return f"Replaces #{workflow.supersedes}" if workflow.supersedes else ""
-
-
 def give_up(
     tx: Transaction, desk: Desk, workflow: Workflow, reason: str, claim: str | None, channel: str = "sms"
 ) -> bool:

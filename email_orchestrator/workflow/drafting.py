@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from ..core import notices
+from ..core import notices, reasons, wording
 from ..core.edit_context import edit_context
 from ..core.models import GeneratedDraft
 from ..core.retry import retry_delay
@@ -19,7 +19,7 @@ from ..store import drafts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
-from .desk import Desk, Room, advance, give_up, offer, offer_note, tell_of
+from .desk import Desk, Room, advance, give_up, offer, tell_of
 from .ports import Generator
 
 log = logging.getLogger(__name__)
@@ -95,9 +95,7 @@ def _draft(desk: Desk, generator: Generator, job: Job, *, in_turn: bool) -> tupl
     except Exception as error:
         log.exception("workflow %d: its draft could not be handled", claimed.workflow.id)
         with desk.database.transaction() as tx:
-            give_up(
-                tx, desk, claimed.workflow, f"the draft could not be handled ({type(error).__name__})", claimed.claim
-            )
+            give_up(tx, desk, claimed.workflow, reasons.draft_not_handled(error), claimed.claim)
     return None, False
 
 
@@ -127,7 +125,7 @@ def _record(tx: Transaction, desk: Desk, claimed: Claimed, draft: GeneratedDraft
     instructions = workflow.edit_instructions if workflow.revision else None
     drafts.add(tx, workflow.id, revision, draft, instructions)
     current = replace(workflow, revision=revision, draft_text=draft.text)
-    offer(tx, desk, current, offer_note(current))
+    offer(tx, desk, current, wording.offer_note(current))
 
 
 def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
@@ -144,7 +142,7 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
 def _close(desk: Desk, claimed: Claimed) -> None:
     """Close a workflow whose email is no longer ours; the owner hears of it who waits for a draft."""
     workflow = claimed.workflow
-    reason = f"the email was dealt with elsewhere (its status is {claimed.email_status})"
+    reason = reasons.dealt_with_elsewhere(claimed.email_status)
     with desk.database.transaction() as tx:
         closed = advance(
             tx,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from ..core import notices
+from ..core import notices, reasons
 from ..core.clean import clean_line
 from ..core.lookback import window_start
 from ..core.models import Email
@@ -151,7 +151,7 @@ def _after_taking(tx: Transaction, desk: Desk, taken: list[Taken], takings: list
         _note(tx, desk, one, by_id[one.message_id])
     replaces: dict[int, int] = {}
     for newer, workflow in workflows.overtaken(tx, [one.id for one in taken if one.state is State.PENDING]):
-        reason = f"superseded by #{newer}"
+        reason = reasons.superseded_by(newer)
         trouble = workflow.doubt or reason
         if advance(tx, desk, workflow, State.USER_IGNORED, actor=Actor.POLL, reason=reason, error_message=trouble):
             # What the owner never saw may itself have replaced what the owner has, perhaps in this very poll.

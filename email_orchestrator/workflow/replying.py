@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from ..core import notices, wording
+from ..core import notices, reasons, wording
 from ..core.hours import is_answer
 from ..core.models import Email, Workflow
 from ..core.reply import UnsafeReply
@@ -95,7 +95,7 @@ def _message(desk: Desk, claimed: Claimed, email: Email) -> bytes | None:
     """Make what SMTP is to get, or give the workflow up when that is not what was approved."""
     try:
         if claimed.email_status != IN_WORK:
-            reason = f"the email was dealt with elsewhere (its status is {claimed.email_status}), so nothing was sent"
+            reason = f"{reasons.dealt_with_elsewhere(claimed.email_status)}, so nothing was sent"
         else:
             letter = write_letter(claimed.workflow, email, desk.policy)
             if letter.fingerprint == claimed.workflow.approved_hash:
@@ -103,10 +103,10 @@ def _message(desk: Desk, claimed: Claimed, email: Email) -> bytes | None:
             _offer_as_it_is_now(desk, claimed)
             return None
     except UnsafeReply as error:
-        reason = f"the reply cannot be put into a safe message, so nothing was sent ({error})"
+        reason = reasons.reply_unsafe(error)
     except Exception as error:
         log.exception("workflow %d: its reply could not be put together", claimed.workflow.id)
-        reason = f"the reply could not be put together ({type(error).__name__}), so nothing was sent"
+        reason = reasons.reply_not_made(error)
     with desk.database.transaction() as tx:
         give_up(tx, desk, claimed.workflow, reason, claimed.claim)
     return None
@@ -122,7 +122,7 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
             claimed.workflow,
             State.AWAITING_USER,
             actor=Actor.TIMER,
-            reason="no longer what was approved",
+            reason=reasons.NOT_WHAT_WAS_APPROVED,
             claim=claimed.claim,
             approved_hash=None,
             reply_message_id=None,
@@ -136,7 +136,7 @@ def _offer_as_it_is_now(desk: Desk, claimed: Claimed) -> None:
         current = workflows.get(tx, claimed.workflow.id)
         if back and current is not None:
             tell_of(tx, desk, current, Sort.NOTICE, notices.changed_since(current))
-            offer_anew(tx, desk, current, "As it is now")
+            offer_anew(tx, desk, current, wording.AS_IT_IS_NOW)
 
 
 def _send(desk: Desk, job: Job, message: bytes, mailer: Mailer, sent_mail: SentMail | None) -> bool:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..core import notices
+from ..core import notices, reasons
 from ..core.models import Workflow
 from ..core.retry import retry_delay
 from ..core.states import Actor, State
@@ -183,5 +183,5 @@ def _offer_failed(tx: Transaction, desk: Desk, text: Outgoing, error: ServiceErr
     elif workflow.state is State.AWAITING_USER:
         if workflow.is_on_its_way:
             # It came again in vain, at least in part: what the owner has of it is nothing to answer.
-            advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, reason="could not be texted again")
+            advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, reason=reasons.NOT_TEXTED_AGAIN)
         tell(tx, desk, Sort.NOTICE, notices.not_texted(workflow, str(error)), channel=channel, workflow_id=workflow.id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from ..core import notices
+from ..core import notices, wording
 from ..core.states import Actor, State
 from ..store import counting, standing
 from ..store.texts import Sort
-from .desk import Desk, advance, is_quiet_now, offer, offer_anew, offer_note, tell
+from .desk import Desk, advance, is_quiet_now, offer, offer_anew, tell
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def check_timeouts(desk: Desk) -> None:
         # In quiet hours reminders gather, to be one text in the morning.
         due = [] if is_quiet_now(tx, desk) else standing.overdue_reminders(tx)
         if len(due) == 1:
-            offer(tx, desk, due[0], "Reminder", sort=Sort.REMINDER)
+            offer(tx, desk, due[0], wording.REMINDER, sort=Sort.REMINDER)
         elif due:
             tell(tx, desk, Sort.NOTICE, notices.reminder(due))
         if due:
@@ -35,7 +35,7 @@ def offer_stranded(desk: Desk) -> bool:
         stranded = standing.stranded(tx)
         for workflow in stranded:
             log.warning("workflow %d: its draft had no text on the way", workflow.id)
-            offer_anew(tx, desk, workflow, offer_note(workflow))
+            offer_anew(tx, desk, workflow, wording.offer_note(workflow))
     return bool(stranded)
 
 

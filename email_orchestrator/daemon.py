@@ -17,7 +17,7 @@ from .settings import Settings
 from .stop_sign import StopSign
 from .store import mail_pause, schema, workflows
 from .store.connection import Database
-from .timetable import Timetable
+from .timetable import NotYet, Timetable
 from .unread import UnreadTexts
 from .vitals import Vitals
 from .web.app import make_app
@@ -204,8 +204,9 @@ def _timetable(house: House) -> Timetable:
         def act() -> None:
             if house.unread.are_due():
                 timetable.run(READ_TEXTS)
-            if not house.unread.are_waited_for():
-                action()
+            if house.unread.are_waited_for():
+                raise NotYet
+            action()
 
         return act
 

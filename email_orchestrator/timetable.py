@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1.0
 
 
+class NotYet(Exception):
+    """A job is put off to its next round, and has not asked the database whether it is there."""
+
+
 class Timetable:
     """Jobs that come round every so many seconds; once `stop` is set, none begins any more."""
 
@@ -76,6 +80,8 @@ class _Job:
             return
         try:
             self._action()
+        except NotYet:
+            pass
         except DatabaseUnavailable as error:
             self._outage.noticed(error)
         except ServiceError as error:

@@ -470,7 +470,7 @@ SELECT id FROM sms_outbox
 
 -- name: part_sent
 -- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells whether it is, whether
--- others wait for the gateway to work again, and all of the workflow that it is about.
+-- others wait long for the gateway to work again, and all of the workflow that it is about.
 WITH accepted AS (
     UPDATE sms_outbox o
        SET parts_sent = o.parts_sent + 1, attempts = 0, in_doubt_since = NULL, claimed_by = NULL, claimed_until = NULL,
@@ -483,7 +483,8 @@ WITH accepted AS (
 )
 SELECT a.finished, w.*, now() AS now,
        EXISTS (SELECT FROM sms_outbox o WHERE o.status = 'queued' AND o.channel = 'sms' AND o.id <> %(id)s
-                                          AND o.attempts > 0 AND o.next_attempt_at > now()) AS others_wait
+                                          AND o.attempts > 0
+                                          AND o.next_attempt_at > now() + interval '30 s') AS others_wait
   FROM accepted a LEFT JOIN workflow_state w ON w.id = a.workflow_id
 
 -- name: settle_text

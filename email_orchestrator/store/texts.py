@@ -49,7 +49,7 @@ class Outgoing:
 class Accepted:
     """What became of a text with an accepted part: whether all of it is out, and the workflow it is about, if any.
 
-    `others_wait` says that there are texts to be tried later, since the gateway did not work.
+    `others_wait` says that there are texts to be tried much later, since the gateway did not work.
     """
 
     finished: bool

@@ -110,7 +110,7 @@ def _record_sent(tx: Transaction, desk: Desk, text: Outgoing, gateway_id: str | 
     accepted = texts.part_sent(tx, text, gateway_id, desk.policy.part_gap)
     if accepted is None:
         return
-    if accepted.others_wait:
+    if text.attempts or accepted.others_wait:
         texts.hasten(tx)
         call_for_texts(tx, desk)
     workflow = accepted.workflow

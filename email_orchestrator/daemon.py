@@ -197,28 +197,27 @@ def _timetable(house: House) -> Timetable:
     settings, desk, clients = house.settings, house.desk, house.clients
     timetable = Timetable(house.outage, house.stop)
     arrivals = intake.Arrivals(desk)
-
-    def after_texts(action: Callable[[], object]) -> Callable[[], None]:
-        """What the owner said in time counts before the clock and newer emails do, however late it is read."""
-
-        def act() -> None:
-            if house.unread.are_due():
-                timetable.run(READ_TEXTS)
-            if house.unread.are_waited_for():
-                raise NotYet
-            action()
-
-        return act
-
     # Before the first poll, so that what comes in during it is noticed.
     timetable.every(LOOK_FOR_EMAILS, "look for new emails", lambda: timetable.run(POLL) if arrivals.any() else None)
-    timetable.every(settings.poll_interval, POLL, after_texts(lambda: intake.poll(desk, clients.monitor)))
+    timetable.every(settings.poll_interval, POLL, _after_texts(house, lambda: intake.poll(desk, clients.monitor)))
     timetable.every(settings.sms_reconcile_interval, READ_TEXTS, house.unread.read)
-    timetable.every(settings.timeout_check_interval, "check timeouts", after_texts(lambda: upkeep.check_timeouts(desk)))
-    timetable.every(settings.timeout_check_interval, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
+    check = settings.timeout_check_interval
+    timetable.every(check, "check timeouts", _after_texts(house, lambda: upkeep.check_timeouts(desk)))
+    timetable.every(check, "offer stranded drafts", lambda: upkeep.offer_stranded(desk))
     timetable.every(AN_HOUR, "count closed workflows", lambda: upkeep.count_closed(desk))
     timetable.every(A_DAY, "clear old texts", lambda: retention.clear_old_texts(desk, settings.retention_days))
     return timetable
+
+
+def _after_texts(house: House, action: Callable[[], object]) -> Callable[[], None]:
+    """What the owner said in time counts before the clock and newer emails do, however late it is read."""
+
+    def act() -> None:
+        if house.unread.are_waited_for():
+            raise NotYet
+        action()
+
+    return act
 
 
 def _loop(house: House, timetable: Timetable) -> None:

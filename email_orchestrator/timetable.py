@@ -19,7 +19,7 @@ TOLERANCE = 1.0
 
 
 class NotYet(Exception):
-    """A job is put off to its next round, and has not asked the database whether it is there."""
+    """A job is put off to the next turn, and has not asked the database whether it is there."""
 
 
 class Timetable:
@@ -52,11 +52,11 @@ class Timetable:
         """Do what is due, and return how many seconds there are until something will be.
 
         `schedule` goes by the wall clock: after it is set back, or winter time begins, a job would wait an hour too
-        long, so what is overdue by the monotonic clock is done as well.
+        long, so what is overdue by the monotonic clock is done as well, and so is what was put off.
         """
         self._scheduler.run_pending()
         for job in self._jobs:
-            if time.monotonic() - job.done_at > job.entry.interval + TOLERANCE:
+            if job.is_put_off or time.monotonic() - job.done_at > job.entry.interval + TOLERANCE:
                 job.entry.run()  # type: ignore[no-untyped-call]
         idle = self._scheduler.idle_seconds
         return max(0.0, idle) if idle is not None else TOLERANCE
@@ -73,15 +73,17 @@ class _Job:
         self._outage = outage
         self._stop = stop
         self._away: str | None = None
+        self.is_put_off = False
         self.done_at = time.monotonic()
 
     def __call__(self) -> None:
         if self._stop.is_set():
             return
+        self.is_put_off = False
         try:
             self._action()
         except NotYet:
-            pass
+            self.is_put_off = True
         except DatabaseUnavailable as error:
             self._outage.noticed(error)
         except ServiceError as error:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .errors import ServiceError
+from .errors import DatabaseUnavailable
 
 # While the gateway's history cannot be read it is asked again after so many seconds, and nothing waits for it longer
 # than that.
@@ -46,7 +46,9 @@ class UnreadTexts:
         noted = self._noted
         try:
             self._read()
-        except ServiceError:
+        except DatabaseUnavailable:
+            raise
+        except Exception:
             with self._lock:
                 now = time.monotonic()
                 self._again_at = now + AGAIN

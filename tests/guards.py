@@ -299,7 +299,7 @@ GUARDS = (
     Guard(
         "nothing is closed while the owner may have answered it",
         "email_orchestrator/daemon.py",
-        "after_texts(lambda: upkeep.check_timeouts(desk))",
+        "_after_texts(house, lambda: upkeep.check_timeouts(desk))",
         "lambda: upkeep.check_timeouts(desk)",
         ("tests/acceptance/test_door.py",),
     ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import DatabaseUnavailable, SettingsError
+from ..errors import OrchestratorError, SettingsError
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -109,7 +109,6 @@ def _pass_on(settings: Settings, database: Database, reports: SimpleQueue[Report
     from ..wiring import make_clients
     from ..workflow import feedback
 
-    generator = make_clients(settings).generator
-    with suppress(DatabaseUnavailable):
-        while feedback.report(database, generator, reports, patience=0, moment=0):
-            pass
+    # What was done is done and told, whatever becomes of this.
+    with suppress(OrchestratorError, KeyboardInterrupt):
+        feedback.report_before_leaving(database, make_clients(settings).generator, reports)

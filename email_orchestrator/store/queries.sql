@@ -277,7 +277,7 @@ SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
             WHEN e.actor IN ('poll', 'timer')
                  THEN e.at >= %(written)s
                       OR NOT EXISTS (SELECT FROM sms_outbox o
-                                      WHERE o.workflow_id = w.id AND o.kind = 'notice' AND o.created_at >= e.at
+                                      WHERE o.workflow_id = w.id AND o.created_at >= e.at
                                         AND o.sent_at < %(written)s::timestamptz + interval '1 s')
                          AND NOT EXISTS (SELECT FROM workflow_state n
                                           WHERE n.supersedes = w.id
@@ -423,11 +423,14 @@ WITH candidate AS (
        AND NOT EXISTS (SELECT FROM sms_outbox b
                         WHERE b.status = 'queued' AND b.channel = 'sms' AND b.id <> o.id
                           AND (b.parts_sent > 0 OR b.claimed_until IS NOT NULL)
-                          AND (NOT %(quiet)s OR b.created_at > now() - make_interval(secs => %(fresh)s))
+                          AND (NOT %(quiet)s
+                               OR ((b.urgent OR b.parts_sent > 0 OR b.claimed_until >= now())
+                                   AND b.created_at > now() - make_interval(secs => %(fresh)s)))
                           AND (b.urgent = o.urgent OR (cardinality(b.parts) > 1 AND b.kind <> 'answer'
                                                        AND cardinality(o.parts) > 1 AND o.kind <> 'answer'))
                           AND (b.claimed_until >= now()
-                               OR ((b.parts_sent > 0 OR (b.in_doubt_since IS NOT NULL AND b.kind <> 'answer'))
+                               OR ((b.parts_sent > 0 OR (b.in_doubt_since IS NOT NULL AND b.kind <> 'answer'
+                                                         AND cardinality(b.parts) > 1))
                                    AND (b.id < o.id OR (o.parts_sent = 0 AND o.in_doubt_since IS NULL)))))
      ORDER BY o.urgent DESC, o.id
      LIMIT 1
@@ -506,8 +509,8 @@ UPDATE workflow_state SET offered_at = NULL
    AND (current_state <> 'awaiting_user' OR timeout_at IS NULL)
 
 -- name: hasten_texts
--- The gateway works again: what waits for another try is due now.
-UPDATE sms_outbox SET next_attempt_at = now()
+-- The gateway works again: what waits for another try is due now, and that try is none of those that are counted.
+UPDATE sms_outbox SET next_attempt_at = now(), attempts = attempts - 1
  WHERE status = 'queued' AND channel = 'sms' AND attempts > 0 AND next_attempt_at > now()
    AND (claimed_until IS NULL OR claimed_until < now())
 

@@ -39,9 +39,9 @@ def may_be_taken_back(tx: Transaction, workflow: Workflow) -> bool:
 
 
 def is_in_hand(tx: Transaction, workflow: Workflow) -> bool:
-    """Say whether a reply is being handed to SMTP, which may yet not take it."""
+    """Say whether a reply is being handed to SMTP for the first time, which may yet not take it."""
     in_hand = workflow.state is State.USER_APPROVED and workflow.send_started_at is not None
-    return in_hand and not workflows.may_have_gone_out(tx, workflow.id)
+    return in_hand and not workflow.doubt and not workflows.may_have_gone_out(tx, workflow.id)
 
 
 def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: Pause | None, due: datetime) -> str | None:

@@ -177,6 +177,7 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said
         actor,
         said_at=said_at,
         reason=reasons.TRIED_AGAIN,
+        user_command="retry",
         retry_count=0,
         next_attempt_at=None,
         send_started_at=None,

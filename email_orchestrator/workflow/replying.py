@@ -81,14 +81,19 @@ def _reply(
         return None, False
     if desk.unread():
         # Perhaps an undo. Asked after the lease, which may have waited for the very database that could not store it.
-        with desk.database.transaction() as tx:
-            workflows.put_back(tx, job.claimed, delay=1)
+        insist(desk, lambda: _put_back(desk, job.claimed))
         return None, False
     message = _message(desk, job.claimed, job.email)
     if message is None or not _send(desk, job, message, mailer, sent_mail):
         return None, False
     in_turn = in_turn and not desk.wait(0)
     return insist(desk, lambda: _record_sent(desk, job.claimed, in_turn=in_turn)), in_turn
+
+
+def _put_back(desk: Desk, claimed: Claimed) -> None:
+    with desk.database.transaction() as tx:
+        if workflows.put_back(tx, claimed, delay=1) and workflows.is_asked_back(tx, claimed.workflow):
+            _take_back(tx, desk, claimed.workflow)
 
 
 def _message(desk: Desk, claimed: Claimed, email: Email) -> bytes | None:
@@ -178,16 +183,17 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
     failures = workflow.attempts + 1
     delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
+        asked_back = workflows.is_asked_back(tx, workflow)
         if isinstance(error, AccountError):
-            kept = workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
             pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))
+        if asked_back or isinstance(error, AccountError):
+            kept = workflows.postpone(tx, claimed, delay=0, attempts=workflow.attempts, error=str(error))
+            if asked_back and kept:
+                _take_back(tx, desk, workflow)
         elif delay is None:
-            kept = False
             give_up(tx, desk, workflow, str(error), claimed.claim)
-        elif kept := workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
+        elif workflows.postpone(tx, claimed, delay=delay, attempts=failures, error=str(error)):
             log.warning("workflow %d: %s; trying again in %.0f s", workflow.id, error, delay)
-        if kept and workflows.is_asked_back(tx, workflow):
-            _take_back(tx, desk, workflow)
 
 
 def _take_back(tx: Transaction, desk: Desk, workflow: Workflow) -> None:

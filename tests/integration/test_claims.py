@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 import time
 from collections.abc import Callable
+from datetime import time as clock_time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,15 +15,16 @@ import pytest
 
 from email_orchestrator.core.models import TextStyle, Workflow
 from email_orchestrator.core.states import Actor, State
-from email_orchestrator.errors import Kind, ServiceError
+from email_orchestrator.errors import AccountError, Kind, ServiceError, Trouble
 from email_orchestrator.store import texts, workflows
 from email_orchestrator.store.texts import Outgoing
-from email_orchestrator.workflow import texting
+from email_orchestrator.workflow import actions, replying, texting
 
 if TYPE_CHECKING:
     from .conftest import Belt
 
 LEASE = 120
+DOWN = ServiceError("SMS Gateway", "no connection", Kind.TRANSIENT)
 UNHEARD = ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN)
 
 
@@ -179,3 +182,55 @@ def test_an_answer_does_not_wait_for_a_draft_that_has_begun(belt: Belt) -> None:
     belt.answer_with("list")
     with belt.database.transaction() as tx:
         assert texts.claim_text(tx, "other", LEASE, quiet=False, urgent=True) is not None
+
+
+def test_a_draft_that_is_held_for_the_night_does_not_hold_up_the_one_that_the_owner_waits_for(belt: Belt) -> None:
+    belt.offered()
+    long_draft(belt)
+    belt.gateway.failures.append(UNHEARD)
+    assert texting.text_one(belt.desk, belt.gateway)
+    belt.with_policy(quiet_hours=(clock_time(0, 0), clock_time(23, 59, 59)))
+    belt.answer_with("2 #1 shorter")
+    belt.keep_trying(4)
+    assert belt.state(1) is State.AWAITING_USER
+
+
+def test_a_text_of_one_part_that_may_be_out_holds_nothing_up(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(AccountError("SMTP server", "535 no", Trouble.CREDENTIALS))
+    with belt.database.transaction() as tx:
+        actions.approve(tx, belt.desk, actions.find(tx, "1"), Actor.CLI)
+    replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    belt.gateway.failures.append(UNHEARD)
+    assert texting.text_one(belt.desk, belt.gateway)
+    assert belt.sql("SELECT kind, in_doubt_since IS NOT NULL FROM sms_outbox WHERE status = 'queued'") == [
+        ("notice", True)
+    ]
+    draft_to_text(belt)
+    belt.work()
+    assert belt.state(2) is State.AWAITING_USER
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_text_is_held_up_for_ever_whatever_happens_to_the_others(belt: Belt, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    belt.with_policy(max_awaiting=50, max_emails_per_poll=50)
+    commands = ("2 #{} shorter", "again #{}", "more #{}", "list", "1 #{}", "undo #{}", "retry #{}")
+    happenings: list[Callable[[], object]] = [
+        lambda: new_email(belt),
+        belt.draft,
+        lambda: belt.answer_with(chance.choice(commands).format(chance.randint(1, 5))),
+        lambda: belt.gateway.failures.append(chance.choice((UNHEARD, DOWN))),
+        belt.hurry,
+        belt.lapse,
+        lambda: texting.text_in_turn(belt.desk, belt.gateway, urgent=True),
+        lambda: texting.text_one(belt.desk, belt.gateway),
+    ]
+    for _ in range(60):
+        belt.with_policy(style=TextStyle(chance.choice(("multipart", "condensed"))))
+        chance.choice(happenings)()
+    belt.gateway.failures.clear()
+    belt.lapse()
+    belt.keep_trying(20)
+    assert belt.sql("SELECT id, kind, parts_sent FROM sms_outbox WHERE status = 'queued'") == []
+    assert belt.sql("SELECT id FROM workflow_state WHERE current_state = 'sms_sending'") == []

@@ -13,7 +13,7 @@ from imap_standin import SentMailStandIn
 from shell import ACCOUNT, Shell
 
 from email_orchestrator.core.states import State
-from email_orchestrator.demo.standins import GeneratorStandIn, MailStandIn
+from email_orchestrator.demo.standins import Answer, GeneratorStandIn, MailStandIn
 from email_orchestrator.errors import Kind, ServiceError
 from email_orchestrator.workflow import replying
 
@@ -419,3 +419,15 @@ def test_the_generator_is_told_what_becomes_of_its_drafts(belt: Belt, shell: She
         told = [call for call in generator.calls if "/action" in call]
     names = [row[0] for row in belt.sql("SELECT ai_draft_id FROM draft WHERE revision = 1 ORDER BY workflow_id")]
     assert told == [f"PUT /drafts/{name}/action" for name in names]
+
+
+def test_a_generator_that_is_away_is_asked_once_and_holds_no_command_up(
+    belt: Belt, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        belt.offered()
+    with GeneratorStandIn(belt.dsn) as generator:
+        monkeypatch.setattr(generator, "answer", lambda _: Answer(500))
+        result = shell.run("ignore", "1", "2", "3", AI_REPLY_GENERATOR_URL=generator.url)
+        assert len([call for call in generator.calls if "/action" in call]) == 1
+    assert (result.exit_code, result.stderr) == (0, "")

@@ -274,3 +274,19 @@ def test_a_round_by_hand_acts_on_an_approval_before_a_newer_email_overtakes_it(b
     belt.email(thread_id=first.message_id)
     work_through(belt.desk, outside)
     assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+
+
+def test_after_a_timeout_that_was_not_told_since_it_was_over_a_bare_approval_is_for_the_next_draft(belt: Belt) -> None:
+    belt.offered()
+    belt.with_policy(quiet_hours=NIGHT)
+    belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
+    belt.check_timeouts()
+    for seconds in (1, 3):
+        belt.answer("1 #1", at=datetime.now(UTC) + timedelta(seconds=seconds))
+    assert morning(belt) == []
+    belt.sql("UPDATE workflow_event SET at = at - interval '10 h'")
+    belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '10 h', sent_at = sent_at - interval '10 h'")
+    belt.sql("UPDATE workflow_state SET user_responded_at = user_responded_at - interval '10 h'")
+    belt.offered(sender="mary@example.com")
+    belt.answer("1", at=datetime.now(UTC) + timedelta(seconds=6))
+    assert belt.state(2) is State.REPLY_SENT

@@ -338,6 +338,100 @@ def test_an_undo_while_smtp_is_spoken_to_comes_too_late_when_the_reply_is_taken(
     assert belt.gateway.texts[-1] == "✅ Sent to john@example.com (#1)"
 
 
+def asked_back_in_hand(belt: Belt, monkeypatch: pytest.MonkeyPatch, failure: ServiceError) -> None:
+    """Have the owner text undo while the reply is being handed to SMTP, which then fails."""
+
+    def slow(*_: object) -> str:
+        belt.answer_with("undo")
+        raise failure
+
+    belt.answer_with("1")
+    with monkeypatch.context() as patched:
+        patched.setattr(belt.mailer, "send", slow)
+        assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+
+
+def test_an_undo_while_smtp_is_spoken_to_counts_also_when_the_reply_is_refused_for_good(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.offered()
+    asked_back_in_hand(belt, monkeypatch, ServiceError("SMTP server", "550 no", Kind.PERMANENT))
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER
+    assert belt.gateway.texts[-1].startswith("Taken back: #1")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ServiceError("SMTP server", "451 later", Kind.TRANSIENT),
+        AccountError("SMTP server", "535 bad credentials", Trouble.CREDENTIALS),
+    ],
+)
+def test_an_undo_is_over_once_the_owner_has_the_reply_tried_again(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch, failure: ServiceError
+) -> None:
+    belt.offered()
+    asked_back_in_hand(belt, monkeypatch, UNKNOWN)
+    belt.keep_trying(5)
+    belt.sql("UPDATE workflow_state SET updated_at = updated_at - interval '5 s'")
+    assert (belt.state(1), belt.workflow(1).error) == (State.FAILED, OUTCOME_UNKNOWN)
+    belt.mailer.failures.append(failure)
+    belt.answer("retry #1")
+    assert belt.state(1) is State.USER_APPROVED
+    assert belt.workflow(1).send_started_at is None, "it certainly was not sent"
+    belt.answer("retry")
+    belt.keep_trying(2)
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_while_sent_mail_is_looked_into_nothing_is_promised_to_who_wants_a_reply_back(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(UNKNOWN)
+    belt.answer("1")
+    assert belt.state(1) is State.USER_APPROVED
+    assert [text for text in belt.answer("undo") if "taken back" in text.lower()] == []
+
+
+def test_an_undo_that_is_read_while_its_reply_is_put_back_is_not_lost(belt: Belt) -> None:
+    belt.offered()
+    belt.answer_with("1")
+    plain = belt.desk
+
+    def unread() -> bool:
+        belt.answer_with("undo")
+        return True
+
+    belt.desk = replace(plain, unread=unread)
+    assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    belt.desk = plain
+    belt.keep_trying(3)
+    assert (belt.state(1), belt.mailer.mails) == (State.AWAITING_USER, [])
+
+
+def test_a_reply_that_is_put_back_while_the_database_is_away_is_not_taken_for_one_that_may_be_out(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.offered()
+    belt.answer_with("1")
+    plain, transaction, away = belt.desk, Database.transaction, [1]
+
+    def shaky(database: Database) -> AbstractContextManager[Transaction]:
+        if belt.sql("SELECT 1 FROM workflow_state WHERE send_started_at IS NOT NULL") and away:
+            away.pop()
+            raise DatabaseUnavailable("The connection was lost.")
+        return transaction(database)
+
+    belt.desk = replace(plain, unread=lambda: True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "transaction", shaky)
+        assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    assert away == []
+    belt.desk = plain
+    belt.keep_trying(2)
+    assert (belt.state(1), len(belt.mailer.mails)) == (State.REPLY_SENT, 1)
+
+
 def test_nothing_is_sent_while_the_owner_may_have_texted_something_that_was_not_read(belt: Belt) -> None:
     belt.with_policy(send_delay=60)
     belt.offered()

@@ -135,6 +135,28 @@ def test_the_first_text_that_goes_out_has_those_follow_that_failed_before(belt: 
     assert "✅ Sent to john@example.com (#1)" in belt.gateway.texts
 
 
+def test_what_the_gateway_refuses_is_not_given_up_because_others_go_out(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = belt.gateway.send
+
+    def picky(to: str, text: str) -> str:
+        if "Draft: " in text:
+            raise ServiceError("SMS Gateway", "it answered 429", Kind.TRANSIENT, retry_after=600)
+        return send(to, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(belt.gateway, "send", picky)
+        belt.email()
+        belt.poll()
+        belt.work()
+        for _ in range(6):
+            belt.answer("list")
+    assert belt.state(1) is State.SMS_SENDING
+    belt.answer("list")
+    assert belt.state(1) is State.AWAITING_USER
+
+
 def test_when_the_gateway_is_back_everything_goes_out_at_once(belt: Belt) -> None:
     belt.gateway.failures.extend([DOWN] * 4)
     for _ in range(3):

@@ -106,6 +106,29 @@ def test_the_hour_that_comes_twice_and_the_one_that_is_left_out_are_hours_like_o
     assert 58 <= times() <= 62
 
 
+def test_a_job_that_is_put_off_comes_at_the_next_turn_and_says_nothing_of_the_database(
+    clocks: Clocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage = Outage()
+    table = Timetable(outage, threading.Event())
+    times: list[float] = []
+
+    def wait_twice() -> None:
+        times.append(clocks.monotonic)
+        if len(times) < 3:
+            raise module.NotYet
+
+    table.every(300, "wait", wait_twice)
+    counted(table, every=3600)
+    outage.noticed(DatabaseUnavailable("The database cannot be reached."))
+    table.run("wait")
+    assert "The database is back." not in caplog.messages
+    run_for(table, clocks, 100)
+    assert len(times) == 3
+    assert times[2] - times[0] < 3
+    assert "The database is back." in caplog.messages
+
+
 def test_a_clock_that_is_set_back_again_and_again_starves_no_job(table: Timetable, clocks: Clocks) -> None:
     times = counted(table, every=10)
     for _ in range(20):

@@ -96,3 +96,12 @@ def test_another_one_that_is_noted_is_waited_for_anew(clock: Clock) -> None:
     assert not unread.are_waited_for()
     unread.note()
     assert state(unread) == (True, True)
+
+
+def test_a_fault_of_ours_holds_nothing_up_for_long(clock: Clock) -> None:
+    unread = UnreadTexts(failing(ValueError("a fault")))
+    unread.note()
+    with pytest.raises(ValueError, match="a fault"):
+        unread.read()
+    clock.now += PATIENCE
+    assert not unread.are_waited_for()

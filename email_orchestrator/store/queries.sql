@@ -509,8 +509,11 @@ UPDATE workflow_state SET offered_at = NULL
    AND (current_state <> 'awaiting_user' OR timeout_at IS NULL)
 
 -- name: hasten_texts
--- The gateway works again: what waits for another try is due now, and that try is none of those that are counted.
-UPDATE sms_outbox SET next_attempt_at = now(), attempts = attempts - 1
+-- The gateway works again: what waits for another try is due now. For an hour that try is none of those that are counted,
+-- unless the text may be out: then it is not to come again and again.
+UPDATE sms_outbox
+   SET next_attempt_at = now(),
+       attempts = attempts - (in_doubt_since IS NULL AND created_at > now() - interval '1 h')::int
  WHERE status = 'queued' AND channel = 'sms' AND attempts > 0 AND next_attempt_at > now()
    AND (claimed_until IS NULL OR claimed_until < now())
 

@@ -133,6 +133,8 @@ class Conversation:
     def _approve(self, workflow: Workflow) -> None:
         if workflow.state is State.AWAITING_USER and workflow.hidden_chars:
             raise WrongState(wording.not_shown_yet(workflow))
+        if is_in_hand(self.tx, workflow) and workflows.is_asked_back(self.tx, workflow):
+            raise WrongState(wording.undo_in_hand(workflow))
         found = standing.before_approval(self.tx, workflow, self.said_at)
         if found.rest_shown:
             raise WrongState(wording.answered_too_early(workflow, Verb.APPROVE))
@@ -164,7 +166,7 @@ class Conversation:
             self.say(wording.nothing_hidden(workflow))
 
     def _undo(self, command: Command) -> str:
-        approved = standing.approved(self.tx)
+        approved = [one for one in standing.approved(self.tx) if not meaning.was_decided_later(one, self.said_at)]
         # The approval may not have come in yet; it counts for nothing when it does.
         standing.owner_spoke(self.tx, command.workflow_id, self.said_at)
         if command.workflow_id is None and len(approved) != 1:

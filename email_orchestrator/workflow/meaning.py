@@ -33,7 +33,12 @@ def answers(workflow: Workflow, written: datetime) -> bool:
     """Say whether the owner can have seen the current draft when writing, and has said nothing later since."""
     if not _had(workflow, written):
         return False
-    return workflow.responded_at is None or not is_earlier(written, workflow.responded_at)
+    return not was_decided_later(workflow, written)
+
+
+def was_decided_later(workflow: Workflow, written: datetime) -> bool:
+    """Say whether the owner had a later word about a workflow than this one."""
+    return workflow.responded_at is not None and is_earlier(written, workflow.responded_at)
 
 
 def is_outdated(workflow: Workflow, written: datetime, begun: datetime) -> bool:
@@ -46,7 +51,7 @@ def is_outdated(workflow: Workflow, written: datetime, begun: datetime) -> bool:
     if workflow.state is State.AWAITING_USER or (workflow.state is State.SMS_SENDING and workflow.offered_at):
         return not answers(workflow, written) or not _had(workflow, begun)
     decided = workflow.state in (State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT)
-    return not decided and workflow.responded_at is not None and is_earlier(written, workflow.responded_at)
+    return not decided and was_decided_later(workflow, written)
 
 
 def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime) -> set[int]:

@@ -58,6 +58,8 @@ def reply_one(desk: Desk, mailer: Mailer, sent_mail: SentMail | None, only: int 
 
 def reply_in_turn(desk: Desk, mailer: Mailer, sent_mail: SentMail | None) -> bool:
     """Send one reply after the other, the next leased in the transaction that records the last; True: look again."""
+    if desk.unread():
+        return False
     until = desk.lease_until()
     with desk.database.transaction() as tx:
         job = _claim(tx, desk, until)
@@ -80,7 +82,7 @@ def _reply(
         _look_into_sent_mail(desk, job.claimed, sent_mail)
         return None, False
     if desk.unread():
-        # Perhaps an undo. Asked after the lease, which may have waited for the very database that could not store it.
+        # Perhaps an undo. Asked once more, for the lease may have waited for the very database that could not store it.
         insist(desk, lambda: _put_back(desk, job.claimed))
         return None, False
     message = _message(desk, job.claimed, job.email)
@@ -183,6 +185,8 @@ def _record_failure(desk: Desk, claimed: Claimed, error: ServiceError) -> None:
     failures = workflow.attempts + 1
     delay = retry_delay(failures, error.kind, desk.policy.max_retry_attempts, desk.chance(), error.retry_after)
     with desk.database.transaction() as tx:
+        # First the row: whoever texts an undo at this moment has it, and must have been heard.
+        workflows.hold(tx, workflow.id)
         asked_back = workflows.is_asked_back(tx, workflow)
         if isinstance(error, AccountError):
             pause_mail(tx, desk, error, urgent=is_answer(tx.now, workflow.responded_at))

@@ -126,6 +126,7 @@ def test_a_bare_approval_is_asked_about_while_the_owner_cannot_know_that_a_draft
     if is_drafted:
         two.draft()
     two.sql("UPDATE workflow_event SET at = at - interval '1 min'")
+    two.sql("UPDATE sms_outbox SET created_at = created_at - interval '1 min'")
     assert two.state(2) is State.USER_IGNORED
     two.text("1")  # to what the phone shows last: #2
     answering.answer_one(two.desk)
@@ -137,6 +138,7 @@ def test_a_bare_approval_is_asked_about_while_the_notice_of_a_timeout_waits_for_
     two.sql("UPDATE workflow_state SET timeout_at = now() WHERE id = 2")
     two.check_timeouts()
     two.sql("UPDATE workflow_event SET at = at - interval '20 minutes'")
+    two.sql("UPDATE sms_outbox SET created_at = created_at - interval '20 minutes'")
     two.answer("1")
     assert two.state(1) is State.AWAITING_USER
 

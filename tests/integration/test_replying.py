@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -12,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from email_orchestrator import clock
+from email_orchestrator.core.models import Workflow
 from email_orchestrator.core.states import OUTCOME_UNKNOWN, Actor, State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
+from email_orchestrator.store import workflows
 from email_orchestrator.store.connection import Database
 from email_orchestrator.store.transaction import Transaction
 from email_orchestrator.workflow import actions, answering, letters, replying
@@ -407,6 +411,64 @@ def test_an_undo_that_is_read_while_its_reply_is_put_back_is_not_lost(belt: Belt
     belt.desk = plain
     belt.keep_trying(3)
     assert (belt.state(1), belt.mailer.mails) == (State.AWAITING_USER, [])
+
+
+def test_an_undo_that_is_being_recorded_as_smtp_refuses_is_heard(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
+    belt.offered()
+    belt.answer_with("1")
+    ask_back, asked, others = workflows.ask_back, threading.Event(), list[threading.Thread]()
+
+    def slowly(tx: Transaction, workflow: Workflow, at: datetime) -> None:
+        ask_back(tx, workflow, at)
+        tx.rows("moment")  # what is deferred goes out with it
+        asked.set()
+        deadline = time.monotonic() + 10
+        while not belt.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            assert time.monotonic() < deadline
+
+    def send(*_: object) -> str:
+        belt.text("undo")
+        other = threading.Thread(target=lambda: answering.answer_one(belt.desk))
+        other.start()
+        others.append(other)
+        assert asked.wait(10)
+        raise ServiceError("SMTP server", "451 later", Kind.TRANSIENT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workflows, "ask_back", slowly)
+        patched.setattr(belt.mailer, "send", send)
+        assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+        others[0].join(10)
+    belt.keep_trying(3)
+    assert (belt.state(1), belt.mailer.mails) == (State.AWAITING_USER, [])
+
+
+def test_an_approval_after_an_undo_in_hand_is_told_what_becomes_of_that(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.offered()
+
+    def slow(*_: object) -> str:
+        for seconds, words in ((2, "undo"), (4, "1 #1")):
+            belt.text(words, at=datetime.now(UTC) + timedelta(seconds=seconds))
+            assert answering.answer_one(belt.desk)
+        raise ServiceError("SMTP server", "451 later", Kind.TRANSIENT)
+
+    belt.answer_with("1")
+    with monkeypatch.context() as patched:
+        patched.setattr(belt.mailer, "send", slow)
+        assert replying.reply_one(belt.desk, belt.mailer, belt.sent_mail)
+    belt.work()
+    assert belt.state(1) is State.AWAITING_USER
+    assert [text for text in belt.gateway.texts if text.startswith("#1 is approved")] == []
+
+
+def test_a_bare_undo_is_not_for_what_was_approved_after_it_was_written(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1", at=datetime.now(UTC) + timedelta(seconds=2))
+    belt.answer("undo", at=datetime.now(UTC) - timedelta(seconds=30))
+    assert belt.state(1) is State.USER_APPROVED
 
 
 def test_a_reply_that_is_put_back_while_the_database_is_away_is_not_taken_for_one_that_may_be_out(

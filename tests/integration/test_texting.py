@@ -157,6 +157,46 @@ def test_what_the_gateway_refuses_is_not_given_up_because_others_go_out(
     assert belt.state(1) is State.AWAITING_USER
 
 
+def test_what_the_gateway_goes_on_refusing_is_given_up_in_the_end(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = belt.gateway.send
+
+    def picky(to: str, text: str) -> str:
+        if "Draft: " in text:
+            raise ServiceError("SMS Gateway", "it answered 429", Kind.TRANSIENT, retry_after=600)
+        return send(to, text)
+
+    monkeypatch.setattr(belt.gateway, "send", picky)
+    belt.email()
+    belt.poll()
+    belt.work()
+    for _ in range(8):
+        belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '20 min'")
+        belt.answer("list")
+    assert belt.state(1) is State.FAILED
+    assert [recipient for _, recipient, _ in belt.mailer.mails] == ["owner@example.com"]
+
+
+def test_what_may_be_out_is_not_texted_again_and_again_because_others_go_out(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, copies = belt.gateway.send, []
+
+    def unheard(to: str, text: str) -> str:
+        if "Draft: " in text:
+            copies.append(text)
+            raise ServiceError("SMS Gateway", "504", Kind.UNKNOWN)
+        return send(to, text)
+
+    monkeypatch.setattr(belt.gateway, "send", unheard)
+    belt.email()
+    belt.poll()
+    belt.work()
+    for _ in range(12):
+        belt.sql("UPDATE sms_outbox SET next_attempt_at = now() + interval '40 s' WHERE status = 'queued'")
+        belt.answer("list")
+    assert len(copies) <= 1 + belt.desk.policy.max_retry_attempts
+
+
 def test_when_the_gateway_is_back_everything_goes_out_at_once(belt: Belt) -> None:
     belt.gateway.failures.extend([DOWN] * 4)
     for _ in range(3):

@@ -243,9 +243,37 @@ GUARDS = (
     Guard(
         "an answer from before the draft is none to it",
         MEANING,
-        "if workflow.offered_at is None or is_earlier(written, workflow.offered_at):",
-        "if workflow.offered_at is None:",
+        "return workflow.offered_at is not None and not is_earlier(moment, workflow.offered_at)",
+        "return workflow.offered_at is not None",
         (TALKS,),
+    ),
+    Guard(
+        "an answer to one draft becomes none to the next by a number",
+        MEANING,
+        " or not _had(workflow, begun)",
+        "",
+        ("tests/integration/test_meaning.py",),
+    ),
+    Guard(
+        "an undo in hand counts when the reply is not taken",
+        REPLYING,
+        "if asked_back and kept:",
+        "if False:",
+        (REPLIES,),
+    ),
+    Guard(
+        "an undo that is being recorded is waited for",
+        REPLYING,
+        "        workflows.hold(tx, workflow.id)\n        asked_back",
+        "        asked_back",
+        (REPLIES,),
+    ),
+    Guard(
+        "the parts of drafts keep together when the first may be out",
+        QUERIES,
+        "(b.in_doubt_since IS NOT NULL AND b.kind <> 'answer'",
+        "(false AND b.kind <> 'answer'",
+        (CLAIMS,),
     ),
     Guard(
         "an unnamed answer needs exactly one draft",
@@ -390,7 +418,7 @@ GUARDS = (
     Guard(
         "who approves while mail rests hears of it",
         CONVERSATION,
-        'if rest := mail_rests(self.tx, self.desk, workflow, to_pause(found["pause"]), due):',
+        "if rest := mail_rests(self.tx, self.desk, workflow, found.pause, due):",
         "if rest := None:",
         ("tests/integration/test_mail_at_rest.py",),
     ),
@@ -459,7 +487,7 @@ GUARDS = (
     ),
     Guard(
         "an accepted reply counts as sent whoever has the lease",
-        REPLYING,
+        "email_orchestrator/workflow/sent.py",
         "path = (State.USER_APPROVED, State.REPLY_SENT) if doubted else (State.REPLY_SENT,)",
         "path = (State.REPLY_SENT,)",
         (REPLIES,),
@@ -509,7 +537,7 @@ GUARDS = (
     Guard(
         "a text from before closes nothing that is still on its way to the phone or being rewritten",
         CONVERSATION,
-        "if meaning.is_outdated(workflow, self.said_at):",
+        "if meaning.is_outdated(workflow, self.said_at, self.begun_at):",
         "if workflow.state is State.AWAITING_USER and meaning.is_outdated(workflow, self.said_at):",
         (OVERTAKEN,),
     ),

@@ -166,7 +166,7 @@ class Conversation:
             self.say(wording.nothing_hidden(workflow))
 
     def _undo(self, command: Command) -> str:
-        approved = [one for one in standing.approved(self.tx) if not meaning.was_decided_later(one, self.said_at)]
+        approved = [one for one in standing.approved(self.tx) if not meaning.had_a_later_word(one, self.said_at)]
         # The approval may not have come in yet; it counts for nothing when it does.
         standing.owner_spoke(self.tx, command.workflow_id, self.said_at)
         if command.workflow_id is None and len(approved) != 1:

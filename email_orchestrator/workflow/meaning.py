@@ -33,10 +33,10 @@ def answers(workflow: Workflow, written: datetime) -> bool:
     """Say whether the owner can have seen the current draft when writing, and has said nothing later since."""
     if not _had(workflow, written):
         return False
-    return not was_decided_later(workflow, written)
+    return not had_a_later_word(workflow, written)
 
 
-def was_decided_later(workflow: Workflow, written: datetime) -> bool:
+def had_a_later_word(workflow: Workflow, written: datetime) -> bool:
     """Say whether the owner had a later word about a workflow than this one."""
     return workflow.responded_at is not None and is_earlier(written, workflow.responded_at)
 
@@ -51,7 +51,7 @@ def is_outdated(workflow: Workflow, written: datetime, begun: datetime) -> bool:
     if workflow.state is State.AWAITING_USER or (workflow.state is State.SMS_SENDING and workflow.offered_at):
         return not answers(workflow, written) or not _had(workflow, begun)
     decided = workflow.state in (State.USER_APPROVED, State.REPLY_SENT, State.USER_IGNORED, State.TIMEOUT)
-    return not decided and was_decided_later(workflow, written)
+    return not decided and had_a_later_word(workflow, written)
 
 
 def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime) -> set[int]:

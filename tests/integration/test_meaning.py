@@ -76,8 +76,11 @@ def test_a_number_does_not_turn_an_answer_to_one_draft_into_one_to_the_next(two:
     with two.database.transaction() as tx:
         actions.edit(tx, two.desk, actions.find(tx, "1"), Actor.CLI, "say no")
     two.work()
-    two.sql("UPDATE workflow_state SET offered_at = offered_at + interval '2 s' WHERE id = 1")
-    answer = two.answer("#1", at=datetime.now(UTC) + timedelta(seconds=5))
+    two.sql(
+        "UPDATE service_state SET value = jsonb_set(value, '{said_at}', to_jsonb(now() - interval '10 s'))"
+        " WHERE key = 'dialogue'"
+    )
+    answer = two.answer("#1")
     assert (two.state(1), two.workflow(1).revision) == (State.AWAITING_USER, 2)
     assert answer[0].startswith("Your text crossed with a newer draft of #1")
 

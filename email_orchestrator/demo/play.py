@@ -104,4 +104,3 @@ def _let_it_settle(stage: Stage) -> None:
     deadline = time.monotonic() + SETTLED_AFTER
     while time.monotonic() < deadline and script.busy(stage):
         time.sleep(LISTENED_EVERY)
-    time.sleep(LISTENED_EVERY)  # what is said of the last step is on its way

@@ -94,7 +94,7 @@ def wait_until_all_are_settled(stage: Stage, count: int) -> None:
 def busy(stage: Stage) -> bool:
     """Say whether the daemon still has something to do."""
     with stage.database.transaction() as tx:
-        waiting = texts.has_begun(tx, within=60, quiet=False) or emails.new_ids(tx, ids=None, since=None, limit=1)
+        waiting = texts.are_pending(tx, within=60) or emails.new_ids(tx, ids=None, since=None, limit=1)
         found = standing.listed(tx, None, 1000)
     return bool(waiting) or any(workflow.state not in AT_REST for workflow in found)
 

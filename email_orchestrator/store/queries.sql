@@ -471,6 +471,13 @@ SELECT id FROM sms_outbox
    AND next_attempt_at <= now() + make_interval(secs => %(within)s)
    AND (NOT %(quiet)s OR created_at > now() - make_interval(secs => %(fresh)s))
 
+-- name: pending_texts
+-- Whether a text of the owner's waits to be acted on, or one to the owner is to go out within some seconds.
+SELECT true AS some
+ WHERE EXISTS (SELECT FROM sms_inbox WHERE processed_at IS NULL)
+    OR EXISTS (SELECT FROM sms_outbox
+                WHERE status = 'queued' AND next_attempt_at <= now() + make_interval(secs => %(within)s))
+
 -- name: part_sent
 -- Record that the gateway accepted the part in hand; after the last one the text is sent. Tells whether it is, whether
 -- others wait long for the gateway to work again, and all of the workflow that it is about.

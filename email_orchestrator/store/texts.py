@@ -129,6 +129,11 @@ def has_begun(tx: Transaction, *, within: float, quiet: bool) -> bool:
     return bool(tx.rows("begun_texts", within=within, quiet=quiet, fresh=CONVERSATION.total_seconds()))
 
 
+def are_pending(tx: Transaction, *, within: float) -> bool:
+    """Say whether a text of the owner's waits to be acted on, or one to the owner goes out within some seconds."""
+    return tx.row("pending_texts", within=within) is not None
+
+
 def withdraw(tx: Transaction, workflow_id: int, said_at: datetime | None) -> datetime | None:
     """Have nothing queued about a draft go out any more; returns when the owner last asked for it, if that is fresh.
 

@@ -54,6 +54,7 @@ ASKED_AGAIN_AND_AGAIN: dict[str, dict[str, Any]] = {
     "stranded_offers": {},
     "offered": {},
     "approved": {},
+    "pending_texts": {"within": 60},
     "waits_no_more": {"written": "2999-01-01"},
     "before_approval": {
         "id": FINISHED,

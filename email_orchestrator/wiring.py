@@ -153,7 +153,7 @@ def make_desk(
     reports: SimpleQueue[Report] | None = None,
     unread: Callable[[], bool] = lambda: False,
 ) -> Desk:
-    """Make what the steps work with; a process that does not linger wakes nobody and reports nothing."""
+    """Make what the steps work with; a process that does not linger wakes nobody, and knows of nothing unread."""
     stopping = stop or threading.Event()
     return Desk(
         database=database,

@@ -1,4 +1,4 @@
-"""Notices: what could not be texted to the owner goes to the owner by email."""
+"""Emailing: what could not be texted to the owner goes to the owner by email."""
 
 from __future__ import annotations
 

@@ -221,22 +221,29 @@ def morning(belt: Belt) -> list[str]:
     return belt.gateway.texts[before:]
 
 
-def test_a_timeout_of_the_night_is_not_told_once_the_draft_was_answered(belt: Belt) -> None:
+def timed_out_at_night(belt: Belt) -> None:
+    """Have the time of a draft be over in the night."""
     belt.offered()
     belt.with_policy(quiet_hours=NIGHT)
     belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
     belt.check_timeouts()
+
+
+def brought_back_and_approved(belt: Belt) -> None:
+    """Have the owner bring the draft back, and approve it."""
     for seconds in (1, 3):
         belt.answer("1 #1", at=datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def test_a_timeout_of_the_night_is_not_told_once_the_draft_was_answered(belt: Belt) -> None:
+    timed_out_at_night(belt)
+    brought_back_and_approved(belt)
     assert belt.state(1) is State.REPLY_SENT
     assert morning(belt) == []
 
 
 def test_a_timeout_of_the_night_is_told_in_the_morning(belt: Belt) -> None:
-    belt.offered()
-    belt.with_policy(quiet_hours=NIGHT)
-    belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
-    belt.check_timeouts()
+    timed_out_at_night(belt)
     assert [text[0] for text in morning(belt)] == ["⌛"]
 
 
@@ -277,12 +284,8 @@ def test_a_round_by_hand_acts_on_an_approval_before_a_newer_email_overtakes_it(b
 
 
 def test_after_a_timeout_that_was_not_told_since_it_was_over_a_bare_approval_is_for_the_next_draft(belt: Belt) -> None:
-    belt.offered()
-    belt.with_policy(quiet_hours=NIGHT)
-    belt.sql("UPDATE workflow_state SET remind_at = NULL, timeout_at = now()")
-    belt.check_timeouts()
-    for seconds in (1, 3):
-        belt.answer("1 #1", at=datetime.now(UTC) + timedelta(seconds=seconds))
+    timed_out_at_night(belt)
+    brought_back_and_approved(belt)
     assert morning(belt) == []
     belt.sql("UPDATE workflow_event SET at = at - interval '10 h'")
     belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '10 h', sent_at = sent_at - interval '10 h'")

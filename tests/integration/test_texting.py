@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from .conftest import OWNER
 if TYPE_CHECKING:
     from .conftest import Belt
 
+TOO_MANY = ServiceError("SMS Gateway", "it answered 429", Kind.TRANSIENT, retry_after=600)
 DOWN = ServiceError("SMS Gateway", "503", Kind.TRANSIENT)
 UNKNOWN = ServiceError("SMS Gateway", "timed out", Kind.UNKNOWN)
 REFUSED = ServiceError("SMS Gateway", "422", Kind.PERMANENT)
@@ -135,18 +137,25 @@ def test_the_first_text_that_goes_out_has_those_follow_that_failed_before(belt: 
     assert "✅ Sent to john@example.com (#1)" in belt.gateway.texts
 
 
-def test_what_the_gateway_refuses_is_not_given_up_because_others_go_out(
-    belt: Belt, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def but_no_drafts(belt: Belt, failure: ServiceError, tried: list[str] | None = None) -> Callable[[str, str], str]:
+    """Make a gateway that fails with every draft, noting it in `tried`, and sends all else."""
     send = belt.gateway.send
 
     def picky(to: str, text: str) -> str:
-        if "Draft: " in text:
-            raise ServiceError("SMS Gateway", "it answered 429", Kind.TRANSIENT, retry_after=600)
-        return send(to, text)
+        if "Draft: " not in text:
+            return send(to, text)
+        if tried is not None:
+            tried.append(text)
+        raise failure
 
+    return picky
+
+
+def test_what_the_gateway_refuses_is_not_given_up_because_others_go_out(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(belt.gateway, "send", picky)
+        patched.setattr(belt.gateway, "send", but_no_drafts(belt, TOO_MANY))
         belt.email()
         belt.poll()
         belt.work()
@@ -158,14 +167,7 @@ def test_what_the_gateway_refuses_is_not_given_up_because_others_go_out(
 
 
 def test_what_the_gateway_goes_on_refusing_is_given_up_in_the_end(belt: Belt, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = belt.gateway.send
-
-    def picky(to: str, text: str) -> str:
-        if "Draft: " in text:
-            raise ServiceError("SMS Gateway", "it answered 429", Kind.TRANSIENT, retry_after=600)
-        return send(to, text)
-
-    monkeypatch.setattr(belt.gateway, "send", picky)
+    monkeypatch.setattr(belt.gateway, "send", but_no_drafts(belt, TOO_MANY))
     belt.email()
     belt.poll()
     belt.work()
@@ -179,15 +181,8 @@ def test_what_the_gateway_goes_on_refusing_is_given_up_in_the_end(belt: Belt, mo
 def test_what_may_be_out_is_not_texted_again_and_again_because_others_go_out(
     belt: Belt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, copies = belt.gateway.send, []
-
-    def unheard(to: str, text: str) -> str:
-        if "Draft: " in text:
-            copies.append(text)
-            raise ServiceError("SMS Gateway", "504", Kind.UNKNOWN)
-        return send(to, text)
-
-    monkeypatch.setattr(belt.gateway, "send", unheard)
+    copies: list[str] = []
+    monkeypatch.setattr(belt.gateway, "send", but_no_drafts(belt, UNKNOWN, copies))
     belt.email()
     belt.poll()
     belt.work()

@@ -1,4 +1,8 @@
-"""A bare loop that makes the same commits and calls as the daemon and decides nothing: what that is measured by."""
+"""A bare loop that makes the same commits and calls as the daemon and decides nothing: what that is measured by.
+
+It calls by the standard library, which shows what the machine can do, or by `requests`, as the daemon has to, which
+shows what the daemon's own work costs.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
 import psycopg2
+import requests
 
 from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 
@@ -30,9 +35,9 @@ from .scenes import Figures, one_at_a_time, own_times
 Job = tuple[int, str]
 
 
-def batch(house: House, count: int, latency: float, workers: int) -> Figures:
+def batch(house: House, count: int, latency: float, workers: int, *, by_requests: bool = False) -> Figures:
     """Have the bare loop drive many workflows at once, as `scenes.batch` has the daemon."""
-    with _bare(house, count, latency, workers) as feed:
+    with _bare(house, count, latency, workers, by_requests) as feed:
         before, began = read_counters(house), time.monotonic()
         feed(range(1, count + 1))
         wait_for(house, count, 60 + count / 5)
@@ -46,10 +51,10 @@ def batch(house: House, count: int, latency: float, workers: int) -> Figures:
     }
 
 
-def alone(house: House, count: int) -> Figures:
+def alone(house: House, count: int, *, by_requests: bool = False) -> Figures:
     """Have the bare loop drive one workflow at a time, as `scenes.alone` has the daemon."""
     begun = []
-    with _bare(house, count, 0, 1) as feed:
+    with _bare(house, count, 0, 1, by_requests) as feed:
 
         def begin(number: int) -> None:
             begun.append(time.monotonic())
@@ -60,7 +65,9 @@ def alone(house: House, count: int) -> Figures:
 
 
 @contextmanager
-def _bare(house: House, count: int, latency: float, workers: int) -> Iterator[Callable[[range], None]]:
+def _bare(
+    house: House, count: int, latency: float, workers: int, by_requests: bool
+) -> Iterator[Callable[[range], None]]:
     """Run the bare loop while in the block; yields what has it begin with some of its `count` workflows."""
     house.clear()
     house.sql(
@@ -72,7 +79,7 @@ def _bare(house: House, count: int, latency: float, workers: int) -> Iterator[Ca
     processes = multiprocessing.get_context("spawn")
     ours, theirs = processes.Pipe()
     process = processes.Process(
-        target=_run_bare_loop, args=(house.dsn, house.world("places"), workers, theirs), daemon=True
+        target=_run_bare_loop, args=(house.dsn, house.world("places"), workers, by_requests, theirs), daemon=True
     )
     process.start()
     house.world("face", ours.recv(), latency)
@@ -91,10 +98,11 @@ class _Bare(HttpStandIn):
     and approvals do not wait for the disk.
     """
 
-    def __init__(self, dsn: str, places: dict[str, str]) -> None:
+    def __init__(self, dsn: str, places: dict[str, str], by_requests: bool) -> None:
         super().__init__()
         self._dsn = dsn
         self._places = places
+        self._call = self._call_by_requests if by_requests else self._call_by_standard_library
         self._mine = threading.local()
         self.to_draft: SimpleQueue[Job] = SimpleQueue()
         self.to_text: SimpleQueue[Job] = SimpleQueue()
@@ -186,7 +194,15 @@ class _Bare(HttpStandIn):
             # Statements that are sent together are one transaction.
             cursor.execute("; ".join(statements), values)
 
-    def _call(self, service: str, method: str, path: str, body: object) -> dict[str, str]:
+    def _call_by_requests(self, service: str, method: str, path: str, body: object) -> dict[str, str]:
+        if not hasattr(self._mine, "session"):
+            self._mine.session = requests.Session()
+            self._mine.session.trust_env = False
+        session: requests.Session = self._mine.session
+        found: dict[str, str] = session.request(method, self._places[service] + path, json=body, timeout=60).json()
+        return found
+
+    def _call_by_standard_library(self, service: str, method: str, path: str, body: object) -> dict[str, str]:
         if not hasattr(self._mine, "services"):
             self._mine.services = {}
         if service not in self._mine.services:
@@ -206,8 +222,8 @@ class _Bare(HttpStandIn):
         return mail
 
 
-def _run_bare_loop(dsn: str, places: dict[str, str], workers: int, pipe: Connection) -> None:
-    bare = _Bare(dsn, places)
+def _run_bare_loop(dsn: str, places: dict[str, str], workers: int, by_requests: bool, pipe: Connection) -> None:
+    bare = _Bare(dsn, places, by_requests)
     bare.start()
     steps = [bare.draft] * workers + [bare.text] * 2 + [bare.act, bare.reply, bare.report]
 

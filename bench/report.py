@@ -16,6 +16,10 @@ def ratios(results: Results) -> dict[str, float]:
             figure("batch, AI 0 ms", "workflows_per_s"),
             figure("bare loop, AI 0 ms", "workflows_per_s"),
         ),
+        "batch to bare loop by requests, AI 0 ms": (
+            figure("batch, AI 0 ms", "workflows_per_s"),
+            figure("bare loop by requests, AI 0 ms", "workflows_per_s"),
+        ),
         "batch to bare loop, AI 200 ms": (
             figure("batch, AI 200 ms", "workflows_per_s"),
             figure("bare loop, AI 200 ms", "workflows_per_s"),
@@ -23,6 +27,10 @@ def ratios(results: Results) -> dict[str, float]:
         "one at a time to bare loop, own ms": (
             figure("one at a time", "own_ms_p50"),
             figure("bare loop, one at a time", "own_ms_p50"),
+        ),
+        "one at a time to bare loop by requests, own ms": (
+            figure("one at a time", "own_ms_p50"),
+            figure("bare loop by requests, one at a time", "own_ms_p50"),
         ),
         "batch to commits on 1 connection": (
             figure("batch, AI 0 ms", "workflows_per_s"),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..core import wording
 from ..core.states import Actor, State
 from ..errors import Kind, OrchestratorError, ServiceError
 from . import common, failing, interruption, terminal
@@ -93,7 +92,7 @@ def timeout(env_file: Path | None, name: str) -> None:
 
     with common.desk_of(env_file) as (_, desk):
         workflow = _act(desk, name, actions.time_out)
-    click.echo(f"#{workflow.id} is closed. {wording.fate(workflow)}")
+    click.echo(_closed(workflow))
 
 
 @click.command()
@@ -110,8 +109,13 @@ def undo(env_file: Path | None, name: str) -> None:
 
 def _left(workflow: Workflow) -> str:
     """Say that an email is left, and what is known of a reply that may be out."""
-    left = f"#{workflow.id} is left unanswered."
-    return f"#{workflow.id} is closed. {wording.fate(workflow)}" if workflow.doubt else left
+    return _closed(workflow) if workflow.doubt else f"#{workflow.id} is left unanswered."
+
+
+def _closed(workflow: Workflow) -> str:
+    from ..core import wording
+
+    return f"#{workflow.id} is closed. {wording.fate(workflow)}"
 
 
 def _act(desk: Desk, name: str, action: Action) -> Workflow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 _VALUE = re.compile(r"%\((\w+)\)s")
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -14,7 +14,7 @@ _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 @cache
 def queries() -> dict[str, str]:
     """Return every statement of `queries.sql` by its name; raises ValueError when a name stands there twice."""
-    pieces = _HEADING.split(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
+    pieces = _HEADING.split(Path(__file__).with_name("queries.sql").read_text(encoding="utf-8"))
     names = pieces[1::2]
     if len(set(names)) != len(names):
         raise ValueError("queries.sql names a statement twice")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from importlib.resources import files
+from pathlib import Path
 
 from ..errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
 from .connection import Database
@@ -22,7 +22,7 @@ def apply(database: Database) -> int:
     Other programs may be at work meanwhile. Raises SchemaMismatch when the database belongs to a newer program,
     DatabaseRefused when its user may not change it, DatabaseUnavailable when others hold its tables all the time.
     """
-    statements = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    statements = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     give_up_at = time.monotonic() + PATIENCE
     while True:
         try:

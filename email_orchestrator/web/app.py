@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, request
@@ -72,7 +72,7 @@ def make_app(front: Front, refusals: Refusals | None = None) -> Bottle:
 
 
 def _describe() -> HTTPResponse:
-    return plain_answer(files(__package__).joinpath("openapi.json").read_bytes(), JSON)
+    return plain_answer(Path(__file__).with_name("openapi.json").read_bytes(), JSON)
 
 
 def _admit(front: Front) -> None:

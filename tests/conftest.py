@@ -12,12 +12,18 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from hypothesis import settings
 from psycopg2.extensions import connection, cursor, make_dsn
 
 from email_orchestrator.embedded import EmbeddedPostgres
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
 MEMORY = Path("/dev/shm")
+
+# The same examples every time, however slow the machine; `--hypothesis-profile=search` looks for others, for longer.
+settings.register_profile("repeat", deadline=None, derandomize=True, database=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("repeat")
 
 
 def pytest_xdist_auto_num_workers() -> int:

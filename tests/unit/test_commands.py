@@ -8,15 +8,13 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from email_orchestrator.core.commands import Command, Verb, parse_command
 from email_orchestrator.core.owner_text import fold
 
 OUR_TEXT = '📧 #7 John: "Meeting"\nDraft: "Yes"\n1=Send 2=Edit 3=Ignore'
-
-quick = settings(max_examples=400, derandomize=True, database=None, deadline=None)
 
 
 def texts(*lines: str) -> list[str]:
@@ -337,7 +335,6 @@ pieces = st.builds(lambda before, answer, after: before + answer + after, around
 any_text = st.one_of(pieces, pieces, st.text(max_size=60))
 
 
-@quick
 @given(any_text)
 def test_nothing_but_a_command_approves_or_ignores(text: str) -> None:
     command = parse_command(text)
@@ -347,7 +344,6 @@ def test_nothing_but_a_command_approves_or_ignores(text: str) -> None:
         assert (command.verb is Verb.IGNORE) == bool(match["ignore"] or match["ignore2"])
 
 
-@settings(quick, max_examples=100)
 @given(
     st.text(max_size=12).filter(lambda text: bool(set(bare(text)) - set("#0123456789"))),
     st.sampled_from(["1", "3", "send", "skip"]),
@@ -357,7 +353,6 @@ def test_a_command_beside_other_words_is_not_that_command(words: str, answer: st
         assert parse_command(text).verb not in {Verb.APPROVE, Verb.IGNORE}
 
 
-@settings(quick, max_examples=500)
 @given(any_text)
 def test_any_text_has_an_answer(text: str) -> None:
     command = parse_command(text)
@@ -371,13 +366,11 @@ def test_any_text_has_an_answer(text: str) -> None:
 padding = st.text("\t\n\r \u00a0\u2009\u3000\u200b\u200c\u200e\u2028\u2060\ufeff\u00ad", max_size=6)
 
 
-@quick
 @given(any_text, padding, padding)
 def test_blanks_and_invisible_characters_around_a_text_change_nothing(text: str, before: str, after: str) -> None:
     assert parse_command(before + text + after) == parse_command(text)
 
 
-@quick
 @given(st.integers(1, 10**18 - 1), st.text("abc XYZ\n“”'?!.,-1237#", max_size=30))
 def test_an_edit_by_number_gives_back_number_and_instructions(number: int, middle: str) -> None:
     instructions = f"Say{middle}so"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from email_orchestrator.core.gsm7 import BASIC, EXTENSION, is_gsm7, reads_in_gsm7, to_gsm7
@@ -55,7 +55,6 @@ def test_what_the_alphabet_has_stays_as_it_is() -> None:
     assert to_gsm7(BASIC + EXTENSION) == BASIC + EXTENSION
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.text(st.characters(), max_size=40))
 def test_the_result_is_always_pure(text: str) -> None:
     assert is_gsm7(to_gsm7(text))

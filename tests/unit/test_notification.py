@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from email_orchestrator.core.gsm7 import is_gsm7, reads_in_gsm7
@@ -337,7 +337,6 @@ def folded(line: str) -> str:
     return unicodedata.normalize("NFKC", line).replace("Ѕ", "S").strip().casefold()
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
 @given(offers, styles)
 def test_whatever_an_email_holds_every_part_can_be_sent_and_nothing_passes_for_ours(
     offer: Offer, style: TextStyle
@@ -361,7 +360,6 @@ def test_whatever_an_email_holds_every_part_can_be_sent_and_nothing_passes_for_o
     assert drafts == 1
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
 @given(long_text, styles)
 def test_what_was_shown_and_what_was_not_make_up_the_draft(draft: str, style: TextStyle) -> None:
     composed = compose_offer(replace(SHORT, draft=draft), style)
@@ -381,7 +379,6 @@ def test_what_was_shown_and_what_was_not_make_up_the_draft(draft: str, style: Te
         assert shown_draft(seen[0]) == squeezed(first.text[:count])
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
 @given(long_text, styles)
 def test_any_text_of_ours_can_be_sent(text: str, style: TextStyle) -> None:
     check_parts(compose_text(text, style), style)

@@ -6,7 +6,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from email_orchestrator.core.quoting import (
@@ -47,7 +47,6 @@ def test_a_reader_sees_what_there_is_and_nothing_else(stored: str, shown: str) -
     assert make_readable(stored).text.strip() == shown
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.text(st.one_of(st.characters(), st.sampled_from("a \n\u200b\u200d\ufe0f\u202e👍🏽")), max_size=60))
 def test_every_stored_character_is_counted_once(stored: str) -> None:
     readable = make_readable(stored)
@@ -132,7 +131,6 @@ def test_an_endless_address_keeps_its_ends() -> None:
     assert shown.endswith("@mail.example.com")
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.text(st.characters(), max_size=40))
 def test_any_address_is_shown_in_printable_ascii(address: str) -> None:
     shown = display_address(address)

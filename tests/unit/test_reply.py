@@ -8,7 +8,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from email_orchestrator.core.mail_address import ascii_address
@@ -248,7 +248,6 @@ def test_a_hostile_subject_is_only_ever_a_subject(subject: str) -> None:
 SUBJECT_PIECES = st.sampled_from(["=?", "?=", "?q?", "=0D=0A", "\r\n", "Bcc: ", "é", "日本", "😀", " ", ",", "\u2028"])
 
 
-@settings(max_examples=300)
 @given(st.lists(st.text(max_size=12) | SUBJECT_PIECES, max_size=40).map("".join))
 def test_any_subject_arrives_as_it_was_approved(text: str) -> None:
     subject = reply_subject(text)
@@ -263,7 +262,6 @@ BODY_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(BODY_TEXT | BODY_PIECES, max_size=20).map("".join))
 def test_any_body_arrives_as_it_was_approved(body: str) -> None:
     written = build_reply(replace(REPLY, body=body))
@@ -282,7 +280,6 @@ def test_a_body_no_email_can_carry_is_refused(body: str) -> None:
         build_reply(replace(REPLY, body=body))
 
 
-@settings(max_examples=300)
 @given(st.text(max_size=80))
 def test_any_name_of_the_owner_stays_a_name(name: str) -> None:
     addresses = read(build_reply(replace(REPLY, from_name=name)))["From"].addresses

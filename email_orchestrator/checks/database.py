@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from ..embedded.programs import OLDEST_MAJOR
-from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch
+from ..errors import DatabaseRefused, OrchestratorError, SchemaMismatch, WrongInstallation
 from ..settings import Settings
 from ..store import figures, schema, server
 from ..store.connection import Database
@@ -31,7 +31,7 @@ def look(settings: Settings) -> Generator[Finding, None, timedelta | None]:
     except DatabaseRefused as error:
         yield Finding("Database", Grade.WRONG, error.says, error.mend)
     except OrchestratorError as error:
-        yield trouble("Database", error, REACH)
+        yield trouble("Database", error, "" if isinstance(error, WrongInstallation) else REACH)
     return None
 
 

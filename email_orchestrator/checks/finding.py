@@ -13,6 +13,7 @@ from ..errors import (
     ServiceError,
     SettingsError,
     Trouble,
+    WrongInstallation,
 )
 
 
@@ -47,4 +48,4 @@ def _grade(error: OrchestratorError) -> Grade:
         return Grade.WRONG if error.trouble is Trouble.CREDENTIALS else Grade.AWAY
     if isinstance(error, ServiceError):
         return Grade.FAILED if error.kind is Kind.PERMANENT else Grade.AWAY
-    return Grade.WRONG if isinstance(error, SettingsError | SchemaMismatch) else Grade.AWAY
+    return Grade.WRONG if isinstance(error, SettingsError | SchemaMismatch | WrongInstallation) else Grade.AWAY

@@ -342,6 +342,16 @@ def test_a_look_at_the_embedded_database_changes_nothing_in_it(house: House, ser
         assert cursor.fetchone() == (0,)
 
 
+def test_data_that_no_program_here_can_run_is_wrong_and_not_away(house: House, server_folder: Path) -> None:
+    (server_folder / "kept" / "data").mkdir(parents=True)
+    (server_folder / "kept" / "data" / "PG_VERSION").write_text("9\n")
+    house.settings |= {"DATABASE_URL": "", "DATA_DIR": str(server_folder / "kept")}
+    found = house.find("Database")
+    assert found.grade is Grade.WRONG
+    assert "PostgreSQL 9 is needed" in found.says
+    assert found.mend == ""
+
+
 @pytest.mark.parametrize(("free", "grade"), [(299, Grade.WARNING), (29, Grade.FAILED), (301, Grade.OK)])
 def test_little_room_on_the_disk_is_pointed_out(
     house: House, monkeypatch: pytest.MonkeyPatch, free: int, grade: Grade

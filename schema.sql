@@ -126,8 +126,8 @@ DO $$
 BEGIN
     IF to_regclass('schema_version') IS NOT NULL THEN
         IF NOT EXISTS (SELECT FROM schema_version WHERE version >= 2) THEN
-            DROP INDEX IF EXISTS idx_workflow_drafting, idx_workflow_replying, idx_workflow_open_thread,
-                                 idx_workflow_replied, idx_workflow_event_workflow, idx_sms_outbox_queued;
+            DROP INDEX IF EXISTS idx_workflow_drafting, idx_workflow_open_thread, idx_workflow_replied,
+                                 idx_workflow_event_workflow, idx_sms_outbox_queued;
             ALTER TABLE IF EXISTS workflow_event
                 DROP CONSTRAINT IF EXISTS workflow_event_pkey, ADD PRIMARY KEY (workflow_id, id);
         END IF;
@@ -139,8 +139,8 @@ CREATE INDEX IF NOT EXISTS idx_workflow_timeout ON workflow_state (timeout_at);
 -- In the order in which drafts are written: edits and what broke off first.
 CREATE INDEX IF NOT EXISTS idx_workflow_drafting ON workflow_state ((current_state = 'pending'), id)
     WHERE current_state IN ('pending', 'user_edit_requested', 'ai_generating');
-CREATE INDEX IF NOT EXISTS idx_workflow_replying ON workflow_state (user_responded_at, id)
-    WHERE current_state = 'user_approved';
+-- Approved replies are few, and found by their state.
+DROP INDEX IF EXISTS idx_workflow_replying;
 CREATE INDEX IF NOT EXISTS idx_workflow_waiting ON workflow_state (remind_at) WHERE current_state = 'awaiting_user';
 CREATE INDEX IF NOT EXISTS idx_workflow_open_thread ON workflow_state (thread_id)
     WHERE current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',

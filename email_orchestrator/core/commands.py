@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .owner_text import INVISIBLE, fold, is_reaction, unwrap, without_signature
+from .owner_text import UNSEEN, fold, is_reaction, unwrap, without_signature
 
 
 class Verb(StrEnum):
@@ -90,7 +90,7 @@ def parse_command(text: str) -> Command:
     """
     shown = without_signature(text)
     folded = fold(shown)
-    compact = folded.replace(INVISIBLE, "")
+    compact = folded.replace(UNSEEN, "")
     whole = unwrap(compact)
     command = _whole_command(whole, shown)
     if command is not None:
@@ -128,7 +128,7 @@ def _edit(shown: str, folded: str, compact: str) -> Command | None:
     match = _EDIT.match(compact)
     if match is None:
         return None
-    visible = [position for position, character in enumerate(folded) if character != INVISIBLE]
+    visible = [position for position, character in enumerate(folded) if character != UNSEEN]
     start = visible[match.end()] if match.end() < len(visible) else len(shown)
     instructions = shown[start:]
     if _QUESTION.fullmatch(instructions):

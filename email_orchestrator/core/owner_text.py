@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 
-INVISIBLE = "\u200b"  # stands for every character that shows nothing, in a folded text
+from .clean import INVISIBLE, members
+
+UNSEEN = "\u200b"  # stands for every character that shows nothing, in a folded text
 
 _BLANKS = "\t\x1f \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u2800\u3000"
 _LINE_BREAKS = "\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029"
-# Default_Ignorable_Code_Point of the Unicode Character Database (DerivedCoreProperties.txt), in two halves.
-_ZERO_WIDTH_RANGES = (
-    *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180E, 0x180E)),
-    *((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0)),
-    *((0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
-)
 # These shape the character before them (a coloured heart, a flag), so they may end an instruction and stay in it.
-_MODIFIER_RANGES = ((0x180B, 0x180D), (0x180F, 0x180F), (0xFE00, 0xFE0F), (0xE0000, 0xE0FFF))
+_MODIFIERS = members("\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0000-\U000e0fff")
+_ZERO_WIDTH = members(INVISIBLE + "\u200c\u200d") - _MODIFIERS
 _KEYCAP = 0x20E3
 
-_ZERO_WIDTH = [code for first, last in _ZERO_WIDTH_RANGES for code in range(first, last + 1)]
-_MODIFIERS = [code for first, last in _MODIFIER_RANGES for code in range(first, last + 1)]
-_EDGES = _BLANKS + _LINE_BREAKS + "".join(map(chr, _ZERO_WIDTH))
+_EDGES = _BLANKS + _LINE_BREAKS + "".join(map(chr, sorted(_ZERO_WIDTH)))
 
 
 def _fold_table() -> dict[int, str]:
@@ -32,7 +27,7 @@ def _fold_table() -> dict[int, str]:
     table |= {0xFF21 + letter: chr(ord("a") + letter) for letter in range(26)}
     table |= {ord(blank): " " for blank in _BLANKS}
     table |= {ord(line_break): "\n" for line_break in _LINE_BREAKS}
-    return table | dict.fromkeys([*_ZERO_WIDTH, *_MODIFIERS, _KEYCAP], INVISIBLE)
+    return table | dict.fromkeys([*_ZERO_WIDTH, *_MODIFIERS, _KEYCAP], UNSEEN)
 
 
 _FOLD = _fold_table()
@@ -42,7 +37,7 @@ def fold(text: str) -> str:
     """Fold a text to the characters that commands are written in.
 
     Returns a string of the same length: ASCII letters in lower case, full-width, keycap and circled digits as plain
-    ones, every blank a space, every line break a newline, every character that shows nothing `INVISIBLE`. Other digits
+    ones, every blank a space, every line break a newline, every character that shows nothing `UNSEEN`. Other digits
     (superscript, Arabic-Indic, mathematical) are left alone, and so are never commands.
     """
     return text.translate(_FOLD)
@@ -106,7 +101,7 @@ def _last_line(text: str) -> str:
 
 
 def _plain(line: str) -> str:
-    return fold(line).replace(INVISIBLE, "").strip()
+    return fold(line).replace(UNSEEN, "").strip()
 
 
 _QUOTES = frozenset("\"'`´“”„‟‘’‚‛«»‹›「」『』")

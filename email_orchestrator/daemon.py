@@ -15,7 +15,7 @@ from . import systemd, wiring
 from .errors import DatabaseUnavailable, OrchestratorError
 from .settings import Settings
 from .stop_sign import StopSign
-from .store import mail_pause, schema, workflows
+from .store import schema, workflows
 from .store.connection import Database
 from .timetable import NotYet, Timetable
 from .unread import UnreadTexts
@@ -100,11 +100,7 @@ def _wait_for_schema(house: House) -> bool:
         house.vitals.turned()
         try:
             schema.check(house.desk.database)
-            with house.desk.database.transaction() as tx:
-                # What only a person could mend may have been mended before this start.
-                pause = mail_pause.recall(tx)
-                if pause and pause.waits_for_a_person:
-                    mail_pause.forget(tx)
+            upkeep.start_anew(house.desk)
         except DatabaseUnavailable as error:
             house.outage.noticed(error)
             house.stop.wait(WAIT_FOR_DATABASE)

@@ -8,21 +8,12 @@ from datetime import datetime
 from ..core.hours import is_quiet, show_moment
 from ..core.models import Workflow
 from ..core.policy import Policy
-from ..core.states import State
+from ..core.states import OCCUPIED, State
 from ..store import mail_pause, texts
 from ..store.counting import counts_by_state
 from ..store.mail_pause import Pause
 from ..store.transaction import Transaction
 from . import output
-
-OCCUPIED = (
-    State.AI_GENERATING,
-    State.AI_GENERATED,
-    State.SMS_SENDING,
-    State.SMS_SENT,
-    State.AWAITING_USER,
-    State.USER_EDIT_REQUESTED,
-)
 
 
 @dataclass(frozen=True, slots=True)

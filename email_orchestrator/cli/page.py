@@ -9,10 +9,9 @@ import click
 
 from ..core.clean import clean_text, strip_invisible
 from ..core.hours import show_moment
-from ..core.models import Draft, Email, Workflow
+from ..core.models import Draft, Email, Event, Workflow
 from ..core.policy import Policy
 from ..core.preview import readable_text
-from ..store.workflows import Event
 from . import output, terminal
 
 LABEL = 13

@@ -18,8 +18,8 @@ from . import common, output
 def list_command(env_file: Path | None, state: str | None, limit: int, json_output: bool) -> None:
     """List workflows, the newest first."""
     from ..core.hours import show_since
+    from ..core.outline import outline
     from ..store import standing
-    from ..store.outline import outline
 
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:
         # One more than is shown tells whether there are more.
@@ -46,8 +46,9 @@ def list_command(env_file: Path | None, state: str | None, limit: int, json_outp
 @click.pass_obj
 def show(env_file: Path | None, name: str, json_output: bool) -> None:
     """Show one email: its text, drafts, history, and what comes next."""
+    from ..core import outline
     from ..errors import NotFound
-    from ..store import drafts, emails, outline, workflows
+    from ..store import drafts, emails, workflows
     from . import forecast, page
 
     with common.desk_of(env_file, reading=True) as (_, desk), desk.database.transaction() as tx:

@@ -105,6 +105,17 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """One transition in a workflow's history."""
+
+    from_state: str | None
+    to_state: str
+    at: datetime
+    reason: str | None
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class InboundText:
     """A text message as it came from the gateway's webhook or from its history.
 

@@ -54,6 +54,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 FINISHED = frozenset({State.USER_IGNORED, State.REPLY_SENT, State.TIMEOUT, State.FAILED})
 UNFINISHED = tuple(state for state in State if state not in FINISHED)
+# In these a draft takes the owner's attention, or is about to: while there are MAX_AWAITING, no new one is begun.
+OCCUPIED = tuple(state for state in UNFINISHED if state not in (State.PENDING, State.USER_APPROVED))
 
 
 def may_follow(before: State, after: State) -> bool:

@@ -37,7 +37,6 @@ class MonitorRow:
     body_html: str | None
     thread_id: str | None
     in_reply_to: str | None
-    to_addresses: tuple[str, ...]
 
 
 def read_mailbox(folder: Path, *, tell_repeats_apart: bool = False) -> list[MonitorRow]:
@@ -80,14 +79,13 @@ def read_email(source: bytes, arrived_at: datetime) -> MonitorRow:
     bodies = _bodies(message)
     return MonitorRow(
         message_id=message_id,
-        from_address=_cut((_addresses(message, "From") or ("",))[0]) or "",
+        from_address=_cut((_senders(message) or ("",))[0]) or "",
         subject=_header(message, "Subject") if "Subject" in message else None,
         received_at=_received_at(_raw_header(message, "Date"), arrived_at),
         body_text=bodies.get("plain"),
         body_html=bodies.get("html"),
         thread_id=_cut(references[0] if references else message_id),
         in_reply_to=_cut(_raw_header(message, "In-Reply-To")),
-        to_addresses=_addresses(message, "To"),
     )
 
 
@@ -115,13 +113,13 @@ def _raw_header(message: MIMEPart, name: str) -> str:
     return ""
 
 
-def _addresses(message: MIMEPart, name: str) -> tuple[str, ...]:
-    """Return the bare addresses of a header: as the parser reads them, else whatever looks like one."""
+def _senders(message: MIMEPart) -> tuple[str, ...]:
+    """Return the bare addresses of the header From: as the parser reads them, else whatever looks like one."""
     try:
-        found = tuple(_storable(address.addr_spec) for address in message[name].addresses if "@" in address.addr_spec)
+        found = tuple(_storable(address.addr_spec) for address in message["From"].addresses if "@" in address.addr_spec)
     except _HEADER_ERRORS:
         found = ()
-    return found or tuple(_ADDRESS.findall(_raw_header(message, name)))
+    return found or tuple(_ADDRESS.findall(_raw_header(message, "From")))
 
 
 def _bodies(message: MIMEPart) -> dict[str, str]:

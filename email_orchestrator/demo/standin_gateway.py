@@ -46,8 +46,8 @@ class GatewayStandIn(HttpStandIn):
     connection, say).
     """
 
-    def __init__(self, orchestrator_url: str | None = None, port: int = 0, owner: str = OWNER) -> None:
-        super().__init__(port)
+    def __init__(self, orchestrator_url: str | None = None, owner: str = OWNER) -> None:
+        super().__init__()
         self.orchestrator_url = orchestrator_url
         self.owner = owner
         self.sent: Record[SentMessage] = Record()
@@ -108,11 +108,10 @@ class GatewayStandIn(HttpStandIn):
         event: str,
         payload: Mapping[str, object],
         sign_with: str | None = None,
-        timestamp: str | None = None,
     ) -> int | None:
         """Post an event to the orchestrator's webhook, once; returns its status, None when nothing came back.
 
-        Signed with a key it carries `timestamp` (Unix seconds, now when not given), as the phone app does.
+        Signed with a key it carries the time in Unix seconds, as the phone app does.
         """
         if self.orchestrator_url is None:
             return None
@@ -122,7 +121,7 @@ class GatewayStandIn(HttpStandIn):
         ).encode()
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if sign_with is not None:
-            stamp = timestamp or str(int(time.time()))
+            stamp = str(int(time.time()))
             headers |= {"X-Timestamp": stamp, "X-Signature": sign(body, stamp, sign_with)}
         return _post(f"{self.orchestrator_url.rstrip('/')}/orchestrator/sms-response", body, headers)
 

@@ -46,8 +46,8 @@ class GeneratorStandIn(HttpStandIn):
     `requests`, `actions` and `health_calls` (each of which would cost money) are for whoever watches.
     """
 
-    def __init__(self, dsn: str | None = None, port: int = 0) -> None:
-        super().__init__(port)
+    def __init__(self, dsn: str | None = None) -> None:
+        super().__init__()
         self.write: Callable[[DraftRequest], str] | None = None
         self.requests: Record[DraftRequest] = Record()
         self.actions: Record[DraftAction] = Record()

@@ -71,15 +71,15 @@ def unprocessable(*place: str, message: str) -> Answer:
 
 
 class HttpStandIn:
-    """A service on a loopback port (a free one for 0), which it keeps when it is stopped and started again.
+    """A service on a loopback port, which it keeps when it is stopped and started again.
 
     `script` queues answers for the next requests of the service's main endpoint, `always` answers all of them while
     it is set, `latency` is how many seconds each takes; `calls` lists every request as `METHOD target`, `connections`
     counts the connections.
     """
 
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
+    def __init__(self) -> None:
+        self.port = 0
         self.latency = 0.0
         self.always: Answer | None = None
         self.calls: list[str] = []

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -41,27 +39,24 @@ class _Ending:
 
 
 class MailStandIn:
-    """An SMTP server on a loopback port (a free one for 0), which it keeps when it is stopped and started again.
+    """An SMTP server on a loopback port, which it keeps when it is stopped and started again.
 
-    It wants the login `user` and `password`; `ssl_context` makes it speak TLS from the first byte. `mails` holds what
-    it accepted, `logins` and `refused_logins` count the attempts to log in, `connections` the connections.
+    It wants the login `user` and `password`. `mails` holds what it accepted, `logins` and `refused_logins` count the
+    attempts to log in, `connections` the connections.
     """
 
     def __init__(
         self,
         user: str = "owner@example.com",
         password: str = "app-password",  # noqa: S107
-        port: int = 0,
-        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.user = user
         self.password = password
-        self.port = port
+        self.port = 0
         self.mails: Record[AcceptedMail] = Record()
         self.logins = 0
         self.refused_logins = 0
         self.connections = 0
-        self._ssl_context = ssl_context
         self._refusals: dict[str, deque[str]] = defaultdict(deque)
         self._endings: deque[_Ending] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,11 +113,9 @@ class MailStandIn:
         """Say nothing for so long when the next message's final dot arrived, then close; having taken it or not."""
         self._endings.append(_Ending(accepted, hang=seconds))
 
-    def wait_for_mail(
-        self, wanted: Callable[[AcceptedMail], bool] | None = None, timeout: float = 5.0, after: int = 0
-    ) -> AcceptedMail:
+    def wait_for_mail(self, timeout: float = 5.0, after: int = 0) -> AcceptedMail:
         """Wait for a message and return it; the first `after` messages don't count. Raises TimeoutError."""
-        return self.mails.wait_for(wanted, timeout, after)
+        return self.mails.wait_for(timeout=timeout, after=after)
 
     def _run(self, smtp_class: Any, listener: socket.socket, ready: threading.Event) -> None:
         self._loop = loop = asyncio.new_event_loop()
@@ -142,7 +135,7 @@ class MailStandIn:
             self._open.add(connection)
             return connection
 
-        server = loop.run_until_complete(loop.create_server(new_connection, sock=listener, ssl=self._ssl_context))
+        server = loop.run_until_complete(loop.create_server(new_connection, sock=listener))
         loop.call_soon(ready.set)
         try:
             loop.run_forever()

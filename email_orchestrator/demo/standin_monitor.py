@@ -76,8 +76,8 @@ class Database:
 class MonitorStandIn(HttpStandIn):
     """The Email Monitor over the table `processed_emails` of the database `dsn`; its main endpoint is the list."""
 
-    def __init__(self, dsn: str, port: int = 0) -> None:
-        super().__init__(port)
+    def __init__(self, dsn: str) -> None:
+        super().__init__()
         self._database = Database(dsn)
 
     def stop(self) -> None:

@@ -100,11 +100,6 @@ class EmbeddedPostgres:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    @property
-    def running(self) -> bool:
-        """Whether the server that was started is still there: the kernel ends it, say, when memory runs out."""
-        return self._process is not None and self._process.poll() is None
-
     def start(self) -> str:
         """Start the server, at the first start with new data, and return the DSN of its database once it can be used.
 

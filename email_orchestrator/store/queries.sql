@@ -116,11 +116,11 @@ WITH moved AS (
        SET (draft_revision, hidden_chars, ai_reply_text, ai_reply_generated_at, offered_at, sms_sent_at, sms_message_id,
             sms_phone_number, user_command, user_edit_instructions, user_responded_at, edit_iteration, reply_message_id,
             reply_sent_at, approved_at, approved_hash, send_started_at, error_message, retry_count, next_attempt_at, remind_at,
-            timeout_at, supersedes)
+            timeout_at)
          = (SELECT c.draft_revision, c.hidden_chars, c.ai_reply_text, c.ai_reply_generated_at, c.offered_at, c.sms_sent_at,
                    c.sms_message_id, c.sms_phone_number, c.user_command, c.user_edit_instructions, c.user_responded_at,
                    c.edit_iteration, c.reply_message_id, c.reply_sent_at, c.approved_at, c.approved_hash,
-                   c.send_started_at, c.error_message, c.retry_count, c.next_attempt_at, c.remind_at, c.timeout_at, c.supersedes
+                   c.send_started_at, c.error_message, c.retry_count, c.next_attempt_at, c.remind_at, c.timeout_at
               FROM jsonb_populate_record(w, %(changes)s::jsonb) c),
            previous_state = w.current_state,
            current_state = (%(path)s::text[])[array_length(%(path)s::text[], 1)],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..core.models import Email, Workflow
+from ..core.models import Email, Event, Workflow
 from ..core.states import OUTCOME_UNKNOWN, Actor, State, check_path
 from .emails import LIMITS, to_email
 from .transaction import Row, Transaction
@@ -45,17 +45,6 @@ class Moved:
     """What a move found: `is_awaited` says that a text of the owner's waits for the workflow."""
 
     is_awaited: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One transition in a workflow's history."""
-
-    from_state: str | None
-    to_state: str
-    at: datetime
-    reason: str | None
-    actor: str
 
 
 def to_workflow(row: Row) -> Workflow:

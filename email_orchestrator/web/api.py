@@ -7,10 +7,11 @@ from typing import Any
 
 from bottle import HTTPError, HTTPResponse
 
+from ..core import outline
 from ..core.models import Workflow
 from ..core.states import Actor, State
 from ..errors import NotFound, WrongState
-from ..store import drafts, figures, outline, standing, workflows
+from ..store import drafts, figures, standing, workflows
 from ..store.counting import counts_by_state
 from ..store.transaction import Transaction
 from ..workflow import actions
@@ -22,8 +23,6 @@ Action = Callable[[Transaction, Desk, Workflow, Actor], None]
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 DEFAULT_HOURS, MAX_HOURS = 24, 8760
-# An email's Message-ID is a line of a header (RFC 5322, section 2.1.1): none is longer.
-MAX_NAME = 998
 
 
 def tell_status(front: Front, query: Mapping[str, str]) -> HTTPResponse:
@@ -45,7 +44,7 @@ def list_workflows(front: Front, states: tuple[State, ...], query: Mapping[str, 
 def show_workflow(front: Front, name: str) -> HTTPResponse:
     """Answer with one workflow: the email's outline, every draft and every event. Raises NotFound."""
     with front.desk.database.transaction() as tx:
-        workflow = workflows.find(tx, name) if _possible(name) else None
+        workflow = workflows.find(tx, name)
         if workflow is None:
             raise _only_post() if _is_action(name) else NotFound(name)
         return answer(_page(tx, workflow))
@@ -56,8 +55,6 @@ def act(front: Front, name: str, action: Action) -> HTTPResponse:
 
     Raises NotFound, and a refusal (409) that says which state the workflow is in when that does not allow the action.
     """
-    if not _possible(name):
-        raise NotFound(name)
     with front.desk.database.transaction() as tx:
         workflow = actions.find(tx, name)
         try:
@@ -70,11 +67,6 @@ def act(front: Front, name: str, action: Action) -> HTTPResponse:
 
 def _page(tx: Transaction, workflow: Workflow) -> dict[str, Any]:
     return outline.page(workflow, drafts.of_workflow(tx, workflow.id), workflows.events(tx, workflow.id))
-
-
-def _possible(name: str) -> bool:
-    """Say whether a workflow can have that number or Message-ID at all; PostgreSQL takes no NUL in a text."""
-    return len(name) <= MAX_NAME and "\x00" not in name
 
 
 def _is_action(name: str) -> bool:

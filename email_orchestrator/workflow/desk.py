@@ -1,4 +1,4 @@
-"""What every step and action works with, and the two things all of them do: move a workflow, tell the owner."""
+"""What every step and action works with, and what most of them do: move a workflow, tell the owner."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from ..store import old_texts
+from ..store.old_texts import Old
 from .desk import Desk
 
 log = logging.getLogger(__name__)
@@ -11,14 +13,6 @@ log = logging.getLogger(__name__)
 # A batch is over within a moment, and a round within seconds, however much has gathered: it goes on a day later.
 BATCH = 200
 BATCHES = 25
-# What a refusal says before it quotes the service, in the words of our clients.
-REFUSAL = r"^(.*?(it answered( the [A-Za-z]+ with)? [0-9]{3}|the text was not sent)).*$"
-STATEMENTS = {
-    "workflows": "clear_workflow_texts",
-    "outbox": "drop_old_outbox",
-    "inbox": "drop_old_inbox",
-    "memories": "drop_old_memories",
-}
 
 
 def clear_old_texts(desk: Desk, days: int | None) -> dict[str, int]:
@@ -28,7 +22,7 @@ def clear_old_texts(desk: Desk, days: int | None) -> dict[str, int]:
     """
     if days is None:
         return {}
-    cleared = {sort: _in_batches(desk, statement, days) for sort, statement in STATEMENTS.items()}
+    cleared = {old.name.lower(): _in_batches(desk, old, days) for old in Old}
     if any(cleared.values()):
         log.info(
             "texts older than %d days cleared: %s",
@@ -39,11 +33,11 @@ def clear_old_texts(desk: Desk, days: int | None) -> dict[str, int]:
     return cleared
 
 
-def _in_batches(desk: Desk, statement: str, days: int) -> int:
+def _in_batches(desk: Desk, old: Old, days: int) -> int:
     total = 0
     for _ in range(BATCHES):
         with desk.database.transaction() as tx:
-            count = tx.run(statement, days=days, limit=BATCH, refusal=REFUSAL)
+            count = old_texts.clear(tx, old, days, BATCH)
         total += count
         if count < BATCH or desk.wait(0):
             break

@@ -1,4 +1,4 @@
-"""Upkeep: reminders, timeouts, drafts whose text got lost, and counts."""
+"""Upkeep: reminders, timeouts, drafts whose text got lost, counts, and what a start puts right."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import logging
 
 from ..core import notices, wording
 from ..core.states import Actor, State
-from ..store import counting, standing
+from ..store import counting, mail_pause, standing
 from ..store.texts import Sort
 from .desk import Desk, advance, is_quiet_now, offer, offer_anew, tell
 
 log = logging.getLogger(__name__)
+
+
+def start_anew(desk: Desk) -> None:
+    """End a pause of all mail that only a person could end, who may have mended its cause before this start."""
+    with desk.database.transaction() as tx:
+        pause = mail_pause.recall(tx)
+        if pause and pause.waits_for_a_person:
+            mail_pause.forget(tx)
 
 
 def check_timeouts(desk: Desk) -> None:

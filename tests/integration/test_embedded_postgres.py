@@ -239,10 +239,10 @@ def test_stopping_twice_or_without_a_start_does_nothing(folder: Path) -> None:
     server = EmbeddedPostgres(folder, durable=False)
     server.stop()
     server.start()
-    assert server.running
+    assert find_running(folder)
     server.stop()
     server.stop()
-    assert not server.running
+    assert not find_running(folder)
 
 
 def test_it_starts_in_the_main_thread_only(folder: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_server_killed_outright_recovers_at_the_next_start(folder: Path) -> No
     server = EmbeddedPostgres(folder, durable=False)
     execute(server.start(), "INSERT INTO note VALUES ('committed')")
     os.kill(server_pid(folder), signal.SIGKILL)
-    wait_until(lambda: not server.running)
+    wait_until(lambda: not find_running(folder))
     server.stop()
     assert (folder / "data/postmaster.pid").exists()
     with server as dsn:

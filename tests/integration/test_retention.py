@@ -18,7 +18,7 @@ from email_orchestrator.core.states import State
 from email_orchestrator.demo.standin_http import Answer, HttpStandIn, Request
 from email_orchestrator.demo.standins import MailStandIn
 from email_orchestrator.errors import ServiceError
-from email_orchestrator.store import figures, workflows
+from email_orchestrator.store import figures, old_texts, workflows
 from email_orchestrator.store.queries import queries
 from email_orchestrator.workflow import retention
 from email_orchestrator.workflow.receiving import Receipt
@@ -116,7 +116,7 @@ def test_a_refusal_is_written_as_it_is_looked_for(belt: Belt) -> None:
     errors.append(str(caught.value))
     for error in errors:
         assert SECRET in error
-        assert SECRET not in re.sub(retention.REFUSAL, r"\1", error, flags=re.DOTALL)
+        assert SECRET not in re.sub(old_texts.REFUSAL, r"\1", error, flags=re.DOTALL)
 
 
 def _refused(answer: Answer, call: Callable[[str], object]) -> str:

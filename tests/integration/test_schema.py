@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection, make_dsn
 
-from email_orchestrator.core.states import FINISHED, State, may_follow
+from email_orchestrator.core.states import FINISHED, OCCUPIED, State, may_follow
 from email_orchestrator.demo.standin_monitor import TABLE
 from email_orchestrator.errors import DatabaseRefused, DatabaseUnavailable, SchemaMismatch
 from email_orchestrator.store import queries, schema, standing, workflows
@@ -391,6 +391,12 @@ def test_the_partial_indexes_name_the_states_that_their_steps_look_for(dsn: str)
     assert indexed_states(dsn, "idx_workflow_drafting") == to_draft | {State.AI_GENERATING}
     assert indexed_states(dsn, "idx_workflow_open_thread") == open_states
     assert indexed_states(dsn, "idx_workflow_waiting") == {State.AWAITING_USER}
+
+
+def test_a_new_draft_waits_for_those_that_the_forecast_counts() -> None:
+    counted = re.search(r"o\.current_state IN \(([^)]*)\)", queries.queries()["claim_drafting"])
+    assert counted
+    assert re.findall(r"'(\w+)'", counted[1]) == [str(state) for state in OCCUPIED]
 
 
 def test_every_state_that_sql_names_is_one_of_the_programs(dsn: str) -> None:

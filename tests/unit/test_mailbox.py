@@ -39,7 +39,6 @@ def test_an_email_becomes_the_row_the_monitor_would_store() -> None:
         body_html=None,
         thread_id="<first@example.com>",
         in_reply_to="<1@example.com>\n <0@example.com>",
-        to_addresses=("owner@example.com", "second@example.com"),
     )
 
 

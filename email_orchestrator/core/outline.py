@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.models import Draft, Workflow
-from ..core.states import FINISHED, State
-from .workflows import Event
+from .models import Draft, Event, Workflow
+from .states import FINISHED, State
 
 NOTHING_IS_DUE = FINISHED | {State.AWAITING_USER}
 

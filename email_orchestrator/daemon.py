@@ -121,8 +121,7 @@ def _read_texts(desk: Desk, clients: wiring.Clients) -> None:
     try:
         receiving.fetch_missed_texts(desk, clients.gateway)
     finally:
-        while answering.answer_one(desk):
-            pass
+        answering.answer_all(desk)
 
 
 def _furnish(settings: Settings, database: Database, stop: StopSign) -> House:
@@ -211,6 +210,7 @@ def _after_texts(house: House, action: Callable[[], object]) -> Callable[[], Non
     def act() -> None:
         if house.unread.are_waited_for():
             raise NotYet
+        answering.answer_all(house.desk)
         action()
 
     return act

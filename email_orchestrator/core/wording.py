@@ -108,8 +108,9 @@ def what_to_change(workflow: Workflow) -> str:
 def too_many_edits(workflow: Workflow) -> str:
     """Refuse another edit."""
     number = f"#{workflow.id}"
-    times = f"{number} was rewritten {workflow.edit_iteration} times, that is the limit"
-    return f"{times}. 1 {number} sends it, {how_to_leave(workflow)}"
+    times = {0: "may not be rewritten", 1: "was rewritten once, that is the limit"}
+    done = times.get(workflow.edit_iteration, f"was rewritten {workflow.edit_iteration} times, that is the limit")
+    return f"{number} {done}. 1 {number} sends it, {how_to_leave(workflow)}"
 
 
 def not_shown_yet(workflow: Workflow) -> str:
@@ -168,7 +169,7 @@ def waiting_list(workflows: Sequence[Workflow], verb: str | None = None) -> str:
 def undo_which(workflows: Sequence[Workflow]) -> str:
     """List approved replies that can still be taken back."""
     lines = ["Which one?", *(about(workflow) for workflow in workflows[:10])]
-    lines.append(f'Text "undo #{workflows[0].id}".')
+    lines.append(f'Text "undo #{workflows[0].id}" within a minute.')
     return "\n".join(lines)
 
 

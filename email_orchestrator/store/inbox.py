@@ -18,6 +18,11 @@ class Received:
     stored_at: datetime
     more: bool
 
+    @property
+    def said_at(self) -> datetime:
+        """When it was written: a phone's clock may be fast, but nothing is here before that."""
+        return min(self.text.received_at, self.stored_at)
+
 
 def store_text(tx: Transaction, text: InboundText) -> bool:
     """Keep a text the owner sent; False when it is a repeat of one that is kept already."""

@@ -76,8 +76,9 @@ WITH given AS (
 SELECT t.id, t.message_id, t.current_state AS state FROM taken t ORDER BY t.id
 
 -- name: overtaken
--- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier. The array is
--- not seen by the planner, which would otherwise plan anew, and for longer than it looks, for every one that is given.
+-- Workflows that emails just taken make pointless, being of the same sender and thread and received earlier, unless the
+-- owner may have answered them. The array is not seen by the planner, which would otherwise plan anew, and for longer
+-- than it looks, for every one that is given.
 SELECT n.id AS newer, w.* FROM workflow_state n
   JOIN processed_emails pn ON pn.message_id = n.message_id
   JOIN workflow_state w ON w.thread_id = n.thread_id AND lower(w.email_from) = lower(n.email_from) AND w.id < n.id
@@ -85,6 +86,8 @@ SELECT n.id AS newer, w.* FROM workflow_state n
  WHERE n.id = ANY (ARRAY(SELECT unnest(%(ids)s::int[]))) AND n.thread_id <> ''
    AND w.current_state IN ('pending', 'ai_generating', 'ai_generated', 'sms_sending', 'sms_sent', 'awaiting_user',
                            'user_edit_requested')
+   AND NOT EXISTS (SELECT FROM sms_inbox i
+                    WHERE i.processed_at IS NULL AND (i.waits_for IS NULL OR i.waits_for = w.id))
  ORDER BY n.id, w.id
    FOR UPDATE OF w
 
@@ -158,6 +161,11 @@ UPDATE workflow_state SET user_command = 'undo', user_responded_at = greatest(us
 -- name: is_asked_back
 SELECT id FROM workflow_state WHERE id = %(id)s AND current_state = 'user_approved' AND user_command = 'undo'
 
+-- name: put_off
+-- Have approved replies that were not handed to SMTP wait for some seconds more.
+UPDATE workflow_state SET next_attempt_at = greatest(next_attempt_at, now() + make_interval(secs => %(delay)s))
+ WHERE id = ANY (%(ids)s::int[]) AND current_state = 'user_approved' AND send_started_at IS NULL
+
 -- name: let_go
 -- Have an approved reply that a process kept for itself be due for everybody, if no attempt was made and nobody has
 -- approved anew.
@@ -205,16 +213,19 @@ SELECT c.*, p.status AS email_status, (SELECT count(*) > 1 FROM candidates) AS m
   FROM claimed c JOIN processed_emails p USING (message_id)
 
 -- name: claim_replying
--- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP. Tells all that the
--- reply is made of.
+-- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP; none while the
+-- owner's texts, one of which may be an undo, have yet to be acted on, or while mail rests, unless its fate is to be found
+-- out. Tells all that the reply is made of.
 WITH candidate AS (
     SELECT w.id, w.send_started_at FROM workflow_state w
      WHERE w.current_state = 'user_approved'
        AND (%(id)s::int IS NULL OR w.id = %(id)s)
        AND (w.claimed_until IS NULL OR w.claimed_until < now())
-       AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now() OR %(at_once)s)
-       AND NOT EXISTS (SELECT FROM service_state s
-                        WHERE s.key = 'mail_pause' AND (s.value ->> 'until')::timestamptz > now())
+       AND (%(at_once)s OR ((w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
+                            AND NOT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL)))
+       AND (w.send_started_at IS NOT NULL
+            OR NOT EXISTS (SELECT FROM service_state s
+                            WHERE s.key = 'mail_pause' AND (s.value ->> 'until')::timestamptz > now()))
      ORDER BY w.approved_at, w.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED
@@ -265,8 +276,8 @@ SELECT w.* FROM workflow_state w
 -- name: waits_no_more
 -- Drafts that the owner had when writing, in the second of %(written)s, and that had stopped waiting, or have since,
 -- without the owner knowing it then: what the owner had texted by then is known, and so is a timeout or a newer email
--- of which a text, or an email in its place, had told. After some days nobody means them any more. A draft that counts as failed may be on the
--- phone, and so may one that is tried again after that.
+-- of which a text, or an email in its place, had told. After some days nobody means them any more. A draft that counts as
+-- failed may be on the phone, and so may one that is tried again after that.
 SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
  WHERE e.at >= %(written)s::timestamptz - interval '3 days'
    AND e.to_state IN ('user_approved', 'user_edit_requested', 'user_ignored', 'timeout')
@@ -274,7 +285,7 @@ SELECT w.id FROM workflow_event e JOIN workflow_state w ON w.id = e.workflow_id
         OR (e.from_state = 'sms_sending' AND w.offered_at < %(written)s::timestamptz + interval '1 s'))
    AND CASE WHEN e.actor = 'sms'
                  THEN e.at >= %(written)s AND w.user_responded_at >= %(written)s::timestamptz + interval '1 s'
-            WHEN e.actor IN ('poll', 'timer')
+            WHEN e.actor IN ('poll', 'timer') OR e.to_state = 'timeout'
                  THEN e.at >= %(written)s
                       OR NOT EXISTS (SELECT FROM sms_outbox o
                                       WHERE o.workflow_id = w.id AND o.created_at >= e.at

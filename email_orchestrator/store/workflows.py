@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -134,6 +135,11 @@ def ask_back(tx: Transaction, workflow: Workflow, at: datetime) -> None:
 def is_asked_back(tx: Transaction, workflow: Workflow) -> bool:
     """Say whether the owner wanted a reply back while it was being handed to SMTP."""
     return tx.row("is_asked_back", id=workflow.id) is not None
+
+
+def put_off(tx: Transaction, approved: Sequence[Workflow], delay: float) -> None:
+    """Have approved replies that were not handed to SMTP wait for `delay` seconds from now on, if not for longer."""
+    tx.defer("put_off", ids=[workflow.id for workflow in approved], delay=delay)
 
 
 def let_go(tx: Transaction, workflow: Workflow) -> None:

@@ -44,6 +44,12 @@ def is_in_hand(tx: Transaction, workflow: Workflow) -> bool:
     return in_hand and not workflow.doubt and not workflows.may_have_gone_out(tx, workflow.id)
 
 
+def check_may_edit(desk: Desk, workflow: Workflow) -> None:
+    """Raise WrongState when a draft was rewritten as often as is allowed."""
+    if workflow.edit_iteration >= desk.policy.max_edit_iterations:
+        raise WrongState(wording.too_many_edits(workflow))
+
+
 def mail_rests(tx: Transaction, desk: Desk, workflow: Workflow, pause: Pause | None, due: datetime) -> str | None:
     """Say of a reply, `due` at a moment, that it waits because of a pause of all mail; None when that is over."""
     if pause is None or not pause.lasts(tx.now):

@@ -1,8 +1,8 @@
 """What a person may do with a workflow; SMS, command line, API and web all come through here.
 
-Each action works in the caller's transaction and raises WrongState, with a sentence that says what happened instead,
-when the workflow is not in a state for it or somebody else was first. `said_at` is when the owner texted it: only a
-person who is awake and texting makes what follows an answer, which goes out at any hour.
+Each works in the caller's transaction and raises WrongState, with a sentence that says what happened instead, when the
+workflow is not in a state for it or somebody else was first. `said_at` is when the owner texted it: only a person who
+is awake and texting makes what follows an answer, which goes out at any hour.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..core import notification, reasons, wording
+from ..core import notices, notification, reasons, wording
 from ..core.models import Workflow
 from ..core.reply_headers import new_message_id
 from ..core.states import Actor, State, may_follow
@@ -18,8 +18,8 @@ from ..errors import NotFound, WrongState
 from ..store import emails, texts, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
-from .account import may_be_taken_back, refusal
-from .desk import Desk, advance, offer_anew, texting_room
+from .account import check_may_edit, may_be_taken_back, refusal
+from .desk import Desk, advance, offer_anew, tell, texting_room
 from .letters import write_letter
 from .pausing import resume_mail
 
@@ -90,8 +90,8 @@ def edit(
     said_at: datetime | None = None,
 ) -> None:
     """Have a draft rewritten; raises WrongState also when it was rewritten as often as is allowed."""
-    if workflow.state is State.AWAITING_USER and workflow.edit_iteration >= desk.policy.max_edit_iterations:
-        raise WrongState(wording.too_many_edits(workflow))
+    if workflow.state is State.AWAITING_USER:
+        check_may_edit(desk, workflow)
     _move(
         tx,
         desk,
@@ -126,8 +126,9 @@ def ignore(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, sai
 
 
 def time_out(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor) -> None:
-    """Close a draft that has waited long enough."""
-    _move(tx, desk, workflow, State.TIMEOUT, actor)
+    """Close a draft that has waited long enough, and tell the owner."""
+    _move(tx, desk, workflow, State.TIMEOUT, actor, remind_at=None)
+    tell(tx, desk, Sort.NOTICE, notices.timed_out(workflow), workflow_id=workflow.id)
 
 
 def undo(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said_at: datetime | None = None) -> None:
@@ -166,7 +167,6 @@ def retry(tx: Transaction, desk: Desk, workflow: Workflow, actor: Actor, *, said
         return
     if workflow.state is not State.FAILED:
         raise refusal(tx, desk, workflow)
-    # A row of the first design may have failed in any state.
     start = State.SMS_SENDING if workflow.revision else State.AI_GENERATING
     goes_on = RETRY_FROM.get(workflow.previous_state or State.PENDING, start)
     _move(

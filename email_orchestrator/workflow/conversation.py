@@ -15,7 +15,7 @@ from ..store.inbox import Received
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from . import actions, asking, meaning
-from .account import is_in_hand, mail_rests, refusal, what_happened
+from .account import check_may_edit, is_in_hand, mail_rests, refusal, what_happened
 from .desk import Desk, tell
 from .pausing import resume_mail
 
@@ -23,6 +23,8 @@ from .pausing import resume_mail
 ON_A_DRAFT = (Verb.APPROVE, Verb.EDIT, Verb.IGNORE, Verb.MORE)
 # These neither answer a question nor take the place of what was asked about.
 LEAVE_QUESTIONS_OPEN = (Verb.CARRIER, Verb.REACTION)
+# Seconds for which the replies wait that an undo may have meant.
+TIME_TO_SAY_WHICH = 60
 # What these mean depends on the texts before them.
 DEPEND_ON_WHAT_WAS_SAID = (Verb.UNDO, Verb.NUMBER, Verb.UNCLEAR)
 
@@ -34,8 +36,7 @@ class Conversation:
         self.tx = tx
         self.desk = desk
         self.text: InboundText = received.text
-        # A phone's clock may be fast, but nothing is here before it was written.
-        self.said_at = min(received.text.received_at, received.stored_at)
+        self.said_at = received.said_at
         # A text that was fetched hours later is not part of a conversation any more.
         self.fresh = is_answer(tx.now, self.said_at)
         # A command may have been begun by an earlier text, and is about what the owner had then.
@@ -77,7 +78,8 @@ class Conversation:
             case Verb.MENU:
                 self.say(wording.MENU)
             case Verb.NUMBER:
-                self._describe(command)
+                if workflow := self._named(command.workflow_id or 0):
+                    self.say(what_happened(self.tx, self.desk, workflow))
             case _:
                 return asking.not_a_command(self.tx, self.desk, command, urgent=self.fresh)
         return str(command.verb)
@@ -152,6 +154,7 @@ class Conversation:
 
     def _edit(self, workflow: Workflow, command: Command) -> None:
         if workflow.state is State.AWAITING_USER and not command.words:
+            check_may_edit(self.desk, workflow)
             self._ask(Command(Verb.EDIT, workflow.id), wording.what_to_change(workflow))
             return
         actions.edit(self.tx, self.desk, workflow, Actor.SMS, command.words, said_at=self.said_at)
@@ -166,20 +169,24 @@ class Conversation:
             self.say(wording.nothing_hidden(workflow))
 
     def _undo(self, command: Command) -> str:
-        approved = [one for one in standing.approved(self.tx) if not meaning.had_a_later_word(one, self.said_at)]
+        approved = meaning.may_be_undone(self.tx, self.said_at)
         # The approval may not have come in yet; it counts for nothing when it does.
         standing.owner_spoke(self.tx, command.workflow_id, self.said_at)
         if command.workflow_id is None and len(approved) != 1:
             if approved:
+                workflows.put_off(self.tx, approved, TIME_TO_SAY_WHICH)
                 self._ask(command, wording.undo_which(approved))
             else:
                 self.say(wording.nothing_to("undo"))
             return "undo: which one?"
-        workflow = self._named(command.workflow_id or approved[0].id)
-        if workflow is not None and is_in_hand(self.tx, workflow):
+        if (workflow := self._named(command.workflow_id or approved[0].id)) is None:
+            return "undo: no such number"
+        if meaning.had_a_later_word(workflow, self.said_at):
+            raise refusal(self.tx, self.desk, workflow)
+        if is_in_hand(self.tx, workflow):
             workflows.ask_back(self.tx, workflow, self.said_at)
             self.say(wording.undo_in_hand(workflow))
-        elif workflow is not None:
+        else:
             actions.undo(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
             self.say(wording.undone(workflow))
         return "undo"
@@ -196,8 +203,7 @@ class Conversation:
             else:
                 self.say(wording.nothing_to("try again"))
             return "retry: which one?"
-        workflow = self._named(command.workflow_id or failed[0].id)
-        if workflow is not None:
+        if workflow := self._named(command.workflow_id or failed[0].id):
             if workflow.doubt and meaning.is_earlier(self.begun_at, workflow.updated_at):
                 raise refusal(self.tx, self.desk, workflow)
             actions.retry(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
@@ -212,8 +218,7 @@ class Conversation:
         if command.workflow_id is None and len(offered) > 1:
             self._ask(command, wording.waiting_list(offered, command.verb))
             return "again: which one?"
-        workflow = self._named(command.workflow_id or offered[0].id)
-        if workflow is not None:
+        if workflow := self._named(command.workflow_id or offered[0].id):
             actions.offer_again(self.tx, self.desk, workflow, Actor.SMS, said_at=self.said_at)
         return "again"
 
@@ -239,11 +244,6 @@ class Conversation:
     def _nothing_waits(self) -> None:
         last = standing.last_moved(self.tx)
         self.say(wording.nothing_waits(what_happened(self.tx, self.desk, last) if last else ""))
-
-    def _describe(self, command: Command) -> None:
-        workflow = self._named(command.workflow_id or 0)
-        if workflow is not None:
-            self.say(what_happened(self.tx, self.desk, workflow))
 
     def _confirm(self, text: str) -> None:
         if self.desk.policy.confirm:

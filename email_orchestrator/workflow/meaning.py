@@ -14,6 +14,7 @@ from ..core.states import State
 from ..store import standing
 from ..store.inbox import Received
 from ..store.transaction import Transaction
+from . import account
 
 
 class StillSending(Exception):
@@ -62,6 +63,16 @@ def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime
     """
     waiting = {workflow.id for workflow in offered if answers(workflow, written) or workflow.is_still_to_come}
     return waiting | standing.no_longer_waiting(tx, _second(written))
+
+
+def may_be_undone(tx: Transaction, written: datetime) -> list[Workflow]:
+    """List the approved replies that an undo without a number can be about, and can still stop."""
+    return [
+        workflow
+        for workflow in standing.approved(tx)
+        if not had_a_later_word(workflow, written)
+        and (account.may_be_taken_back(tx, workflow) or account.is_in_hand(tx, workflow))
+    ]
 
 
 def _had(workflow: Workflow, moment: datetime) -> bool:

@@ -12,7 +12,7 @@ from ..core.reply import UnsafeReply
 from ..core.retry import retry_delay
 from ..core.states import OUTCOME_UNKNOWN, Actor, State
 from ..errors import AccountError, Kind, ServiceError
-from ..store import workflows
+from ..store import mail_pause, workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import IN_WORK, Claimed
@@ -89,7 +89,7 @@ def _reply(
     if message is None or not _send(desk, job, message, mailer, sent_mail):
         return None, False
     in_turn = in_turn and not desk.wait(0)
-    return insist(desk, lambda: _record_sent(desk, job.claimed, in_turn=in_turn)), in_turn
+    return insist(desk, lambda: _record_sent(desk, job.claimed, accepted=True, in_turn=in_turn)), in_turn
 
 
 def _put_back(desk: Desk, claimed: Claimed) -> None:
@@ -168,15 +168,18 @@ def _send(desk: Desk, job: Job, message: bytes, mailer: Mailer, sent_mail: SentM
     return False
 
 
-def _record_sent(desk: Desk, claimed: Claimed, *, in_turn: bool = False) -> Job | None:
+def _record_sent(desk: Desk, claimed: Claimed, *, accepted: bool, in_turn: bool = False) -> Job | None:
     """Record that a reply is out, which is so whoever has the lease by now and whatever others could not find out.
 
-    Returns the next reply, leased in the same transaction, when it goes on in turn.
+    One that SMTP has just accepted shows that mail works. Returns the next reply, leased in the same transaction, when
+    it goes on in turn.
     """
     until = desk.lease_until()
     with desk.database.transaction() as tx:
         if not count_as_sent(tx, desk, claimed):
             log.error("workflow %d: its reply is out, but somebody else moved it meanwhile", claimed.workflow.id)
+        elif accepted:
+            mail_pause.forget(tx)
         return _claim(tx, desk, until) if in_turn else None
 
 
@@ -221,7 +224,7 @@ def _look_into_sent_mail(desk: Desk, claimed: Claimed, sent_mail: SentMail | Non
         found = False
     if found:
         log.info("workflow %d: found in Sent Mail", workflow.id)
-        insist(desk, lambda: _record_sent(desk, claimed))
+        insist(desk, lambda: _record_sent(desk, claimed, accepted=False))
         return
     with desk.database.transaction() as tx:
         if sent_mail is not None and done < len(LOOK_AGAIN_AFTER):

@@ -40,13 +40,11 @@ class Outside(Protocol):
 
 def work_through(desk: Desk, outside: Outside, lookback_hours: float | None = None) -> ServiceError | None:
     """Take new emails and do all the work that is due; returns the trouble with the Email Monitor, if it was away."""
-    # What the owner said in time counts before the clock and newer emails do, however late it is read.
     try:
         receiving.fetch_missed_texts(desk, outside.gateway)
     except ServiceError as error:
         log.warning("%s", error)
-    while answering.answer_one(desk):
-        pass
+    answering.answer_all(desk)
     away: ServiceError | None = None
     try:
         intake.poll(desk, outside.monitor, lookback_hours)

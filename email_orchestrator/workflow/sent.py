@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core import wording
 from ..core.models import Workflow
 from ..core.states import Actor, State, may_follow
-from ..store import mail_pause, workflows
+from ..store import workflows
 from ..store.texts import Sort
 from ..store.transaction import Transaction
 from ..store.workflows import Claimed
@@ -26,7 +26,6 @@ def count_as_sent(tx: Transaction, desk: Desk, claimed: Claimed) -> bool:
         if not may_follow(current.state, path[0]):
             return False
         _move_to_sent(tx, desk, current, *path)
-    mail_pause.forget(tx)
     if desk.policy.confirm:
         tell_of(tx, desk, workflow, Sort.ANSWER, wording.sent(workflow))
     tx.after_commit(lambda: desk.report(workflow.id, workflow.revision, "approve"))

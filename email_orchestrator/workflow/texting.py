@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # The gateway stamps its history with its own clock, which need not agree with the database's.
 CLOCK_SLACK = timedelta(minutes=1)
+# After so many failures the next try is still less than a minute away.
+BEFORE_A_MINUTE = 3
 
 
 def text_one(desk: Desk, gateway: Gateway) -> bool:
@@ -102,6 +104,7 @@ def _begin_anew(desk: Desk, text: Outgoing) -> Outgoing | None:
     """
     with desk.database.transaction() as tx:
         if not texts.begin_anew(tx, text):
+            texts.settle(tx, text, status="unwanted")
             return None
         return replace(text, in_doubt=False, attempt_at=tx.now)
 
@@ -153,7 +156,10 @@ def _record_failure(desk: Desk, text: Outgoing, error: ServiceError) -> None:
     with desk.database.transaction() as tx:
         no_other_way = text.sort is not Sort.OFFER and mail_pause.lasts(tx)
         limit = None if owed or no_other_way else desk.policy.max_retry_attempts
-        delay = retry_delay(failures, error.kind, limit, desk.chance(), error.retry_after)
+        # What has begun keeps others waiting until it is tried again, and so is not put off for long.
+        has_begun = text.parts_sent > 0 or (in_doubt and not owed)
+        tries = min(failures, BEFORE_A_MINUTE) if limit is None and has_begun else failures
+        delay = retry_delay(tries, error.kind, limit, desk.chance(), error.retry_after)
         if delay is not None:
             settled = texts.settle(
                 tx, text, status="queued", attempts=failures, delay=delay, in_doubt=in_doubt, error=str(error)

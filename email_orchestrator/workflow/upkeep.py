@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 from ..core import notices, wording
-from ..core.states import Actor, State
+from ..core.states import Actor
 from ..store import counting, mail_pause, standing
 from ..store.texts import Sort
-from .desk import Desk, advance, is_quiet_now, offer, offer_anew, tell
+from . import actions
+from .desk import Desk, is_quiet_now, offer, offer_anew, tell
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,7 @@ def check_timeouts(desk: Desk) -> None:
     """Close drafts that waited too long, and remind of those that wait."""
     with desk.database.transaction() as tx:
         for workflow in standing.overdue_timeouts(tx):
-            if advance(tx, desk, workflow, State.TIMEOUT, actor=Actor.TIMER, remind_at=None):
-                tell(tx, desk, Sort.NOTICE, notices.timed_out(workflow), workflow_id=workflow.id)
+            actions.time_out(tx, desk, workflow, Actor.TIMER)
         # In quiet hours reminders gather, to be one text in the morning.
         due = [] if is_quiet_now(tx, desk) else standing.overdue_reminders(tx)
         if len(due) == 1:

@@ -644,3 +644,18 @@ def test_an_instruction_loses_the_phones_signature(belt: Belt) -> None:
     belt.answer("2")
     belt.answer("much shorter\n\nSent from my iPhone")
     assert "iPhone" not in (belt.generator.asked[-1][1] or "")
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [(0, "#1 may not be rewritten."), (1, "#1 was rewritten once, that is the")]
+)
+def test_who_may_not_edit_any_more_is_not_asked_for_instructions(belt: Belt, limit: int, said: str) -> None:
+    belt.with_policy(max_edit_iterations=limit)
+    belt.offered()
+    for _ in range(limit):
+        belt.answer("2 shorter")
+
+    [answer] = belt.answer("2")
+
+    assert answer.startswith(said)
+    assert belt.answer("make it shorter")[0] != answer

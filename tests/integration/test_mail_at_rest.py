@@ -223,3 +223,19 @@ def test_what_was_to_go_by_email_is_texted_while_mail_rests(belt: Belt) -> None:
     belt.keep_trying(4)
     assert belt.mailer.mails == []
     assert any("Failed to prepare a reply to maria@example.org" in text for text in belt.gateway.texts)
+
+
+def test_a_reply_that_may_be_out_is_looked_for_while_mail_rests_and_ends_no_rest(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(ServiceError("SMTP server", "the connection was lost", Kind.UNKNOWN))
+    belt.answer("1")
+    belt.offered(sender="maria@example.org")
+    belt.mailer.failures.append(SHUT)
+    belt.answer("1 #2")
+    assert belt.sent_mail is not None
+    belt.sent_mail.everything = True
+
+    belt.keep_trying(2)
+
+    assert (belt.state(1), belt.state(2)) == (State.REPLY_SENT, State.USER_APPROVED)
+    assert belt.workflow(2).send_started_at is None

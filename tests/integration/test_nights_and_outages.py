@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from email_orchestrator.core.models import InboundText, SentText
+from email_orchestrator.core.models import InboundText, SentText, TextStyle
 from email_orchestrator.core.states import Actor, State
 from email_orchestrator.errors import AccountError, DatabaseUnavailable, Kind, ServiceError, Trouble
 from email_orchestrator.workflow import actions, answering, replying, texting, upkeep
@@ -293,3 +293,31 @@ def test_after_a_timeout_that_was_not_told_since_it_was_over_a_bare_approval_is_
     belt.offered(sender="mary@example.com")
     belt.answer("1", at=datetime.now(UTC) + timedelta(seconds=6))
     assert belt.state(2) is State.REPLY_SENT
+
+
+def test_a_text_that_has_begun_while_mail_rests_is_tried_often_enough_to_hold_up_nothing_for_long(belt: Belt) -> None:
+    belt.with_policy(style=TextStyle("multipart"))
+    belt.offered()
+    pause_for_ever = '{"until": "9000-01-01T00:00:00+00:00", "trouble": "credentials", "message": "535", "pauses": 1}'
+    belt.sql("INSERT INTO service_state (key, value) VALUES ('mail_pause', %s)", pause_for_ever)
+    belt.sql("UPDATE workflow_state SET remind_at = now()")
+    upkeep.check_timeouts(belt.desk)
+    texting.text_one(belt.desk, belt.gateway)
+    belt.gateway.failures.extend([DOWN] * 10)
+    belt.keep_trying(9)
+    belt.work()
+    assert not belt.gateway.failures
+    [(soon,)] = belt.sql("SELECT next_attempt_at < now() + interval '1 min' FROM sms_outbox WHERE status = 'queued'")
+    assert soon
+
+
+def test_a_text_of_the_evening_that_cannot_be_acted_on_wakes_nobody(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.with_policy(quiet_hours=NIGHT, timezone=UTC)
+    monkeypatch.setattr("email_orchestrator.workflow.conversation.Conversation.act", lambda self: 1 / 0)
+    belt.text("1", datetime.now(UTC) - timedelta(hours=6))
+    answering.answer_all(belt.desk)
+    belt.work()
+    assert belt.sql("SELECT count(*) FROM sms_outbox WHERE status = 'queued'") == [(1,)]
+    assert belt.gateway.texts == []

@@ -403,3 +403,24 @@ def test_nobody_waits_for_the_lock_of_a_text_that_is_just_leased(belt: Belt) -> 
     finally:
         leasing.close()
     assert belt.sql("SELECT count(*) FROM sms_outbox WHERE status = 'queued'") == [(2,)]
+
+
+def test_a_text_that_was_withdrawn_while_its_fate_was_looked_up_holds_up_no_other(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt.offered()
+    belt.gateway.failures.append(ServiceError("SMS Gateway", "no answer", Kind.UNKNOWN))
+    belt.answer_with("again #1")
+    texting.text_one(belt.desk, belt.gateway)
+    belt.hurry()
+
+    def outgoing(*_: object) -> list[SentText]:
+        monkeypatch.undo()
+        belt.answer_with("again #1")
+        return []
+
+    monkeypatch.setattr(belt.gateway, "outgoing", outgoing)
+    before = len(belt.gateway.texts)
+    texting.text_one(belt.desk, belt.gateway)
+    belt.work()
+    assert len(belt.gateway.texts) > before

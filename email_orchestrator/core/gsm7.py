@@ -85,7 +85,9 @@ def _counterpart(char: str) -> str:
         return " "
     if "\U0001f1e6" <= char <= "\U0001f1ff":  # two of these letters make a flag
         return chr(ord(char) - 0x1F1E6 + ord("A"))
-    if category in ("Cc", "Cf", "Cs", "Co", "Cn") or "\U0001f3fb" <= char <= "\U0001f3ff":
+    if category == "Cn":  # of a newer Unicode than ours, and seen by who has that
+        return "?"
+    if category in ("Cc", "Cf", "Cs", "Co") or "\U0001f3fb" <= char <= "\U0001f3ff":
         return ""
     return _decomposed(char) or _spoken(char, category)
 

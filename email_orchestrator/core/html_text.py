@@ -24,6 +24,7 @@ _DATA = re.compile("(?<=[\"'(= ])data:[^\"'<>() ]{500,}")
 _OVERLONG_TAG = re.compile(r"<[^<>]{2000,}>")
 _DECLARATION = re.compile(r"<[!?][^<>]*>")
 _NO_TAG = re.compile(r"<(?![a-zA-Z/])|<(?=[^<>]*(?:<|\Z))")
+_CUT_TAG = re.compile(r"<[a-zA-Z/][^<>]*\Z")  # what is left of a tag, a picture in it say, where the text was cut
 _ABSURD_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{8,};?")
 
 _PARAGRAPHS = frozenset({"blockquote", "ol", "p", "pre", "table", "ul"})
@@ -74,7 +75,7 @@ def _tame(html: str) -> str:
         position = end.end() if end else len(html)
     html = "".join([*pieces, html[position:]])
     html = _DECLARATION.sub("", _OVERLONG_TAG.sub("", _DATA.sub("", html)))[:_MAX_HTML]
-    return _ABSURD_REFERENCE.sub("\ufffd", _NO_TAG.sub("&lt;", html))
+    return _ABSURD_REFERENCE.sub("\ufffd", _NO_TAG.sub("&lt;", _CUT_TAG.sub("", html)))
 
 
 class _Reader(HTMLParser):

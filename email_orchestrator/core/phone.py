@@ -48,9 +48,10 @@ def is_owner(number: str, owner: str) -> bool:
     """Say whether a number is the owner's: the same number in E.164, digit for digit.
 
     The library's own looser comparison would take a number without its area code for the owner's. A number that the
-    library holds to be impossible is the owner's when it is written as the owner's is.
+    library holds to be impossible is the owner's when it is written as the owner's is, and so is one that came without
+    the plus sign, which the library may take for a national number.
     """
-    if number == owner and is_e164(owner):
+    if is_e164(owner) and number in (owner, owner.removeprefix("+")):
         return True
     written = to_e164(number, owner)
     return written is not None and written == to_e164(owner, owner)

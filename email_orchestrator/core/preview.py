@@ -21,6 +21,7 @@ _DELIMITER = "-- "  # RFC 3676 §4.3: what follows this line is the signature
 _DATE = re.compile(r"(?<!\d)(?:(?:19|20)\d\d|\d\d?[./-]\d\d?[./-]\d\d)(?!\d)")
 _FIELD = re.compile(r"^[* ]*[^\W\d][^:\n]{0,25}:", re.MULTILINE)
 _HTML_AFTER_ALL = re.compile(r"\s*<(?:!doctype html|html|head|body|div|p|span|table)\b[^<>]*>", re.IGNORECASE)
+_POSTSCRIPT = re.compile(r"(?:P\.? ?)+S\b", re.IGNORECASE)
 _RULE = re.compile(r"[-_=]{3}.*|")
 
 
@@ -51,10 +52,10 @@ def readable_text(body_text: str | None, body_html: str | None) -> str:
 
 def _readings(body_text: str, body_html: str) -> Iterator[list[str]]:
     """Yield an email's lines, as little of them as is right first, then ever more."""
-    if body_text.strip() and not _HTML_AFTER_ALL.match(body_text):
-        lines = _lines(body_text)
-    else:
-        html = body_text if body_text.strip() else body_html
+    lines = _lines(body_text)
+    is_html = _HTML_AFTER_ALL.match(body_text) is not None
+    if is_html or not any(lines):
+        html = body_text if is_html else body_html
         yield _new_lines(_lines(html_to_text(html)))
         lines = _lines(html_to_text(html, everything=True))
     yield _new_lines(lines)
@@ -104,19 +105,31 @@ def _drop_attribution(lines: list[str]) -> None:
     if last.endswith((":", "\uff1a")) and ("@" in last or _DATE.search(last)):
         wrapped = not _DATE.search(last) and _DATE.search(before)
         del lines[-2 if wrapped else -1 :]
+        return
+    # With nothing but its last words in the last line it is known by these.
+    end = lines[-3:]
+    for number, found in _headers(end):
+        if number + found.count("\n") + 1 == len(end):
+            del lines[len(lines) - len(end) + number :]
+            return
 
 
 def _without_history(lines: list[str]) -> list[str]:
     """Return the lines up to the first one that introduces an earlier email."""
+    for end, _ in _headers(lines):
+        while end and _RULE.fullmatch(lines[end - 1]):
+            end -= 1
+        return lines[:end]
+    return lines
+
+
+def _headers(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Find what introduces an earlier email: in which line it begins, and its text."""
     searched = "\n".join(line[:_LONGEST_HEADER] for line in lines)
     for found in _phrases().history.finditer(searched):
         header = found.group().lstrip("\n")
         if _is_header(header):
-            end = searched.count("\n", 0, found.end() - len(header))
-            while end and _RULE.fullmatch(lines[end - 1]):
-                end -= 1
-            return lines[:end]
-    return lines
+            yield searched.count("\n", 0, found.end() - len(header)), header.rstrip("\n")
 
 
 def _is_header(found: str) -> bool:
@@ -147,11 +160,21 @@ def _until(lines: list[str], ends: Callable[[str, list[str]], bool]) -> list[str
 
 
 def _is_name(lines: list[str]) -> bool:
-    """Decide whether the lines after a closing are a name, perhaps with what people put below theirs."""
+    """Decide whether the lines after a closing are a name, perhaps with what people put below theirs.
+
+    Where a script has no capital letters a name cannot be told from anything else, and stays.
+    """
     if not lines:
         return True
     words = lines[0].split()
-    return len(words) <= 4 and not any(word[0].islower() for word in words) and _is_small(lines)
+    is_name = len(words) <= 4 and words[0][0].isupper() and not any(word[0].islower() for word in words)
+    return is_name and _is_small(lines) and not any(map(_goes_on, lines[1:]))
+
+
+def _goes_on(line: str) -> bool:
+    """Say whether a line below a name goes on with the email: a postscript, or a sentence."""
+    words = line.split()
+    return _POSTSCRIPT.match(line) is not None or (len(words) >= 5 and sum(word[0].islower() for word in words) >= 3)
 
 
 def _is_small(lines: list[str]) -> bool:

@@ -151,8 +151,9 @@ _STARTS_LIKE_OURS = re.compile(
     r"""
     \W* (?:
         [123] \W{0,4} (?:send|edit|ignore|approve|skip) \b
-      | \[ \s* \d+ \s* [^\w\s] \s* \d+ \s* \]
-      | \# \s* \d
+      | [123]? \s* \# \s* \d
+      | \[ \s* \d+ \s* (?:[^\w\s]|of) \s* \d+ \s* \]
+      | (?:sent\ to|taken\ back|left\ unanswered|which\ one|(?:no|\d+)\ drafts?\ waits?) \b
       | (?:draft|e-?mail|subject) (?:\W+\w+)? \W* [:;꞉∶ː˸"]
     )
     """,
@@ -181,12 +182,20 @@ def _folded(line: str) -> str:
 
 def _looks_ours(line: str) -> bool:
     """Say whether a quoted line, as it is or written in the GSM alphabet, could be taken for one of our own."""
-    spellings = [line] if is_gsm7(line) else [line, to_gsm7(line)]
-    return any(_STARTS_LIKE_OURS.match(folded) or _READS_LIKE_OURS.search(folded) for folded in map(_folded, spellings))
+    folds = map(_folded, _spellings(line))
+    return any(_STARTS_LIKE_OURS.match(folded) or _READS_LIKE_OURS.search(folded) for folded in folds)
+
+
+def _spellings(line: str) -> list[str]:
+    return [line] if is_gsm7(line) else [line, to_gsm7(line)]
 
 
 def closes_quote(line: str) -> bool:
-    """Say whether a line ends as our own closing quotation mark does."""
+    """Say whether a line ends as our own closing quotation mark does, as it is or written in the GSM alphabet."""
+    return any(map(_ends_in_a_quote, _spellings(line)))
+
+
+def _ends_in_a_quote(line: str) -> bool:
     end = len(line)
     while end and unicodedata.category(line[end - 1])[0] in "MZ":
         end -= 1

@@ -11,8 +11,9 @@ from ..core.models import Email
 from ..core.states import State
 from .transaction import Row, Transaction
 
-# A preview and a quotation need no more than this of an email; ten-megabyte mails exist.
-LIMITS = {"subject_limit": 10_000, "text_limit": 20_000, "html_limit": 200_000}
+# A preview and a quotation need no more than this of an email; ten-megabyte mails exist. HTML may hold styles and
+# pictures before its first word.
+LIMITS = {"subject_limit": 10_000, "text_limit": 20_000, "html_limit": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)

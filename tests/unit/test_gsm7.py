@@ -46,7 +46,7 @@ def test_whoever_asks_or_writes_another_alphabet_can_be_read(text: str) -> None:
     assert reads_in_gsm7(text)
 
 
-@pytest.mark.parametrize("text", ["你好", "Hello 你", "สวัสดี"])
+@pytest.mark.parametrize("text", ["你好", "Hello 你", "สวัสดี", "of a newer Unicode \U0001fa7a\U0001faff"])
 def test_what_has_no_counterpart_cannot_be_read(text: str) -> None:
     assert not reads_in_gsm7(text)
 

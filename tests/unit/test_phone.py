@@ -64,6 +64,11 @@ def test_what_is_no_number_is_nobody(number: str) -> None:
     assert not is_owner(number, AMERICAN)
 
 
+@pytest.mark.parametrize("owner", ["+4915112345678", "+491701234567", "+61491570156", AMERICAN])
+def test_the_owners_number_without_its_plus_sign_is_the_owner(owner: str) -> None:
+    assert is_owner(owner.removeprefix("+"), owner)
+
+
 @pytest.mark.parametrize("number", ["+15551234567", "5551234567", "1 (555) 123-4567"])
 def test_every_form_of_the_owners_number_is_the_owner(number: str) -> None:
     assert is_owner(number, AMERICAN)

@@ -74,6 +74,10 @@ def test_signatures_are_cut(signature: str) -> None:
         "Hello\nTaking the train at 5.\n/etc/passwd is broken",
         "Warning: the server is down.\nDo: restart it\nData: see attachment",
         "-Jane",
+        "I'd like to order 5.\n\nThanks,\nJohn\n\nPS: Please cancel my previous order.",
+        "I'd like to order 5.\n\nBest regards,\nMary\n\nP.S. I quit.",
+        "See you.\n\nThanks,\nJohn\n\nOne more thing: the meeting moved to 3pm.",
+        "您好，\n谢谢，\n我们不同意你的报价。\n请取消合同。",
     ],
 )
 def test_what_only_looks_like_history_or_a_signature_stays(text: str) -> None:
@@ -86,6 +90,11 @@ def test_what_only_looks_like_history_or_a_signature_stays(text: str) -> None:
         ("> Can you come?\nYes.\n> What time?\nAt 5.", "Yes.\n\nAt 5."),
         ("On 04/02/2012 06:26 PM, Bob wrote:\n> Hi\n> How are you?\n\nFine.", "Fine."),
         ("Run this at 10:30:\n> make\nand tell me.", "Run this at 10:30:\n\nand tell me."),
+        (
+            "Below.\n\nOn Mon, 6 May 2024 at 10:00, John Long <john.long@example.com>\nwrote:\n\n> 100?\n\nNo. 80.",
+            "Below.\n\nNo. 80.",
+        ),
+        ("Below.\n\nOn Mon, 6 May 2024 at 10:00, Johnathan\nLongname wrote:\n> 100?\n\nNo. 80.", "Below.\n\nNo. 80."),
     ],
 )
 def test_answers_between_and_below_quotations_stay(text: str, answers: str) -> None:
@@ -124,6 +133,7 @@ def test_an_email_that_is_nothing_else_comes_back_whole(text: str) -> None:
         ("<p>pay \u202emoc.live\u202c&zwnj;&nbsp;&#847;</p>", "pay moc.live"),
         ("x&#" + "9" * 5000 + "; &#0; &nosuch;", "x\ufffd \ufffd &nosuch;"),
         ("<div><br></div><img src=x>", ""),
+        ('Text<img alt="cut" src="', "Text"),
     ],
 )
 def test_html_reads_as_text(html: str, text: str) -> None:
@@ -171,6 +181,7 @@ def test_html_that_is_nothing_but_a_quotation_comes_back_whole() -> None:
 def test_the_plain_body_is_preferred_when_it_says_something() -> None:
     assert readable_text("plain", "<p>html</p>") == "plain"
     assert readable_text(" \r\n\t", "<p>html</p>") == "html"
+    assert readable_text("\ufeff\u200b\r\n", "<p>html</p>") == "html"
     assert readable_text(None, None) == ""
     assert readable_text(" \n" * 50_000 + "far below", None) == "far below"
 

@@ -190,9 +190,18 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
-def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Take what `parse` takes, or one of the words for nothing."""
-    return lambda value: None if value.lower() in ("none", "off", "null") else parse(value)
+def optional(parse: Callable[[str], Any], nothing: Any = None) -> Callable[[str], Any]:
+    """Take what `parse` takes, or one of the words for nothing, which make it `nothing`."""
+
+    def parse_or_nothing(value: str) -> Any:
+        if value.lower() in ("none", "off", "null"):
+            return nothing
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error} (or none)") from None
+
+    return parse_or_nothing
 
 
 def span_of_day(value: str) -> tuple[time, time]:

@@ -47,16 +47,16 @@ class Settings:
     sent_check: str = _setting(to.one_of("imap", "off"), "imap")
     email_address: str = _setting(to.address, "")
     email_password: str = _setting(to.password, "", secret=True)
-    email_from_name: str = _setting(to.text, "")
-    email_signature: str = _setting(to.lines, "")
+    email_from_name: str = _setting(to.optional(to.text, ""), "")
+    email_signature: str = _setting(to.optional(to.lines, ""), "")
     quote_original: bool = _setting(to.yes_or_no, False)
     your_phone_number: str = _setting(to.phone_number, "")
-    db_host: str = _setting(to.text, "")
+    db_host: str = _setting(to.optional(to.text, ""), "")
     db_port: int = _setting(to.whole(1, 65535), 5432)
     db_name: str = _setting(to.text, "email_auto_reply")
     db_user: str = _setting(to.text, "")
     db_password: str = _setting(to.text, "", secret=True)
-    database_url: str = _setting(to.database_url, "", secret=True)
+    database_url: str = _setting(to.optional(to.database_url, ""), "", secret=True)
     data_dir: Path = _setting(to.path, Path("data"))
     email_source: str = _setting(to.one_of("monitor", "database"), "monitor")
     poll_interval: int = _setting(to.whole(1, 86_400), 30)
@@ -64,8 +64,8 @@ class Settings:
     max_emails_per_poll: int = _setting(to.whole(1, 10_000), 5)
     max_awaiting: int = _setting(to.whole(1, 1_000_000), 10)
     max_replies_per_sender: int = _setting(to.whole(1, 1_000_000), 10)
-    skip_senders: frozenset[str] = _setting(to.senders, frozenset())
-    allow_senders: frozenset[str] = _setting(to.senders, frozenset())
+    skip_senders: frozenset[str] = _setting(to.optional(to.senders, frozenset()), frozenset())
+    allow_senders: frozenset[str] = _setting(to.optional(to.senders, frozenset()), frozenset())
     ai_tone: str = _setting(to.one_of("professional", "casual", "technical", "friendly"), "professional")
     ai_max_length: int | None = _setting(to.optional(to.whole(1, 5000)), None)
     user_response_timeout: int = _setting(to.whole(1, 86_400 * 365), 86_400)
@@ -84,8 +84,8 @@ class Settings:
     host: str = _setting(to.host, "127.0.0.1")
     port: int = _setting(to.whole(0, 65535), 8003)
     api_token: str | None = _setting(to.optional(to.token), None, secret=True)
-    sms_webhook_signing_key: tuple[str, ...] = _setting(to.keys, (), secret=True)
-    sms_webhook_allow_from: tuple[Network, ...] = _setting(to.networks, ())
+    sms_webhook_signing_key: tuple[str, ...] = _setting(to.optional(to.keys, ()), (), secret=True)
+    sms_webhook_allow_from: tuple[Network, ...] = _setting(to.optional(to.networks, ()), ())
     workers: int = _setting(to.whole(1, 64), 4)
     lease_seconds: int = _setting(to.whole(2, 3600), 120)
     timeout_check_interval: int = _setting(to.whole(1, 86_400), 300)
@@ -133,8 +133,12 @@ def load_settings(
     """
     environment = dict(os.environ if environ is None else environ)
     problems: list[str] = []
-    sources = (_read_file(env_file, problems), environment, _read_credentials(environment, problems))
+    file = _read_file(env_file, problems)
+    sources = (file or {}, environment, _read_credentials(environment, problems))
     given = {name: text.strip() for source in sources for name, text in source.items() if text.strip()}
+    # What cannot be read is not missing.
+    unread = set(required) if file is None else {problem.partition(":")[0] for problem in problems}
+    missing = [name for name in required if name not in given and name not in unread]
     values: dict[str, Any] = {}
     wrong: set[str] = set()
     for setting in fields(Settings):
@@ -146,7 +150,7 @@ def load_settings(
         except ValueError as error:
             wrong.add(name)
             problems.append(f"{name}: {error}")
-    problems += [f"{name}: is missing; it must be {REQUIRED[name]}" for name in required if name not in given]
+    problems += [f"{name}: is missing; it must be {REQUIRED[name]}" for name in missing]
     problems += [
         f"{name}: {problem}"
         for name, other, problem in _contradictions(Settings(**values))
@@ -178,7 +182,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str, str]]:
         yield "DB_HOST", "DB_USER", "is missing, though DB_USER is set; it must be the host of the database server"
 
 
-def _read_file(env_file: Path | None, problems: list[str]) -> dict[str, str]:
+def _read_file(env_file: Path | None, problems: list[str]) -> dict[str, str] | None:
+    """Read the settings of a file; None when it cannot be read."""
     from dotenv.parser import parse_stream
 
     path = env_file or Path(".env")
@@ -191,8 +196,8 @@ def _read_file(env_file: Path | None, problems: list[str]) -> dict[str, str]:
         with path.open(encoding="utf-8-sig") as lines:
             bindings = list(parse_stream(lines))
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: cannot be read ({type(error).__name__})")
-        return {}
+        problems.append(f"{path}: {_why_unread(error)}")
+        return None
     problems += [
         f"{path}: line {_line(one)} is not of the form NAME=value, or its quotes do not match"
         for one in bindings
@@ -217,5 +222,9 @@ def _read_credentials(environment: Mapping[str, str], problems: list[str]) -> di
             if path.is_file():
                 found[name] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{name}: its credential cannot be read ({type(error).__name__})")
+            problems.append(f"{name}: its credential {_why_unread(error)}")
     return found
+
+
+def _why_unread(error: OSError | UnicodeDecodeError) -> str:
+    return f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "is not UTF-8 text: save it as that"

@@ -47,7 +47,8 @@ def look_around(tx: Transaction, workflow: Workflow) -> Surroundings:
 
 def next_step(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
     """Say what happens to a workflow next, and when."""
-    name, trouble = workflow.id, output.one_line(workflow.error or "")
+    met = around.text.error if around.text else None
+    name, trouble = workflow.id, output.one_line(workflow.error or met or "")
     match workflow.state:
         case State.PENDING | State.AI_GENERATING | State.USER_EDIT_REQUESTED:
             step = _drafting(workflow, policy, around)
@@ -60,7 +61,7 @@ def next_step(workflow: Workflow, policy: Policy, around: Surroundings) -> str:
         case _ if workflow.texts_cleared_at:
             return f"nothing; its texts were cleared {show_moment(workflow.texts_cleared_at, policy)}"
         case State.TIMEOUT:
-            return f'nothing, unless the owner texts "again #{name}" to have the draft back'
+            return f'nothing; the owner\'s "again #{name}" or `email-orchestrator retry {name}` brings the draft back'
         case State.FAILED if workflow.doubt:
             return (
                 f"nothing by itself: the reply may be out, look into Sent Mail; `email-orchestrator retry {name}` "

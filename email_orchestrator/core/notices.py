@@ -59,7 +59,7 @@ def timed_out(workflow: Workflow) -> str:
 
 def reminder(workflows: Sequence[Workflow]) -> str:
     """Remind of several drafts at once."""
-    return "⏰ " + waiting_list(workflows)
+    return f'⏰ {waiting_list(workflows)}\n"again #{workflows[0].id}" shows its draft.'
 
 
 def mail_paused(trouble: Trouble, message: str, until: datetime | None, policy: Policy) -> str:

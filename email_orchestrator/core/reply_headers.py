@@ -24,12 +24,14 @@ _MAIL_CHARSETS = ("utf", "us-ascii", "iso-", "windows-", "cp", "koi8", "gb", "bi
 
 # Reply prefixes that mail programs write, by language: English and most others, German, Dutch, Scandinavian, Finnish
 # and Estonian, French, Italian, Portuguese, Spanish, Polish, Czech and Slovak, Hungarian, Turkish, Welsh and Latvian,
-# Romanian, Indonesian, Vietnamese, Greek, Russian, Ukrainian, Arabic, Hebrew, Thai, Chinese, Japanese, Korean.
+# Romanian, Indonesian, Vietnamese, Greek, Russian, Ukrainian, Arabic, Hebrew, Thai, Chinese, Japanese, Korean, Persian,
+# Serbo-Croatian and Slovenian.
 _REPLY_WORDS = (
     "re|aw|antw|antwort|sv|vs|ref|réf|rép|réponse|r|rif|res|rv|odp|vá|ynt|atb|răsp|bls|tl|trả lời|απ|σχετ|отв|ответ|"
-    "відп|رد|השב|תגובה|ตอบ|ตอบกลับ|回复|回覆|回復|答复|答覆|返信|답장|회신"
+    "відп|رد|השב|תגובה|ตอบ|ตอบกลับ|回复|回覆|回復|答复|答覆|返信|답장|회신|odg|odgovor|svar|vast|válasz|απάντηση|"
+    "відповідь|yanıt|hồi đáp|תשובה|پاسخ"
 )
-_REPLY_PREFIX = re.compile(rf"(?:{_REPLY_WORDS})(?:\[\d+\]|\(\d+\)|\^\d+)?\s*:", re.IGNORECASE)
+_REPLY_PREFIX = re.compile(rf"(?:{_REPLY_WORDS})\.?(?:\s?(?:\[\d+\]|\(\d+\)|\^\d+))?\s*:", re.IGNORECASE)
 
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
 _DOT_ATOM = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")

@@ -7,9 +7,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+import click
 
 from . import inbox, screen, script
 from .stage import DemoFailed, Stage, set_stage
@@ -18,8 +21,20 @@ HELP = (
     "You are the phone. Answer the texts: 1 sends, 2 <what to change> rewrites, 3 leaves it.\n"
     "Beside that: `mail` lets another email come in, `quit` ends the demo."
 )
+T = TypeVar("T")
 LISTENED_EVERY = 0.2
 SETTLED_AFTER = 20.0
+
+
+def as_here(show: Callable[[T], None]) -> Callable[[T], None]:
+    """Have something shown on a stand-in's thread as it would be on this one: with colours or without."""
+    context = click.get_current_context()
+
+    def shown(item: T) -> None:
+        with context.scope(cleanup=False):
+            show(item)
+
+    return shown
 
 
 def play(*, auto: bool, mailbox: Path | None) -> int:
@@ -38,8 +53,8 @@ def play(*, auto: bool, mailbox: Path | None) -> int:
         with set_stage(settings) as stage:
             if not (auto and mailbox):
                 # Whoever waits for something sees it before what comes of it.
-                stage.gateway.sent.on_add = screen.show_text
-                stage.mail.mails.on_add = screen.show_mail
+                stage.gateway.sent.on_add = as_here(screen.show_text)
+                stage.mail.mails.on_add = as_here(screen.show_mail)
             if mailbox is not None:
                 rows = inbox.deliver_mailbox(stage, mailbox)
                 screen.say(f"{len(rows)} emails came in.")

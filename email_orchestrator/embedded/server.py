@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -33,6 +34,8 @@ USER = "postgres"
 START_SECONDS = 120.0  # recovery after a power cut is part of a start
 STOP_SECONDS = 30.0
 FIRST_WITH_OWN_LOCALE = 17
+# What the system says of a folder that is not to be had, however often it is tried.
+UNUSABLE = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -112,14 +115,13 @@ class EmbeddedPostgres:
             raise RuntimeError("this EmbeddedPostgres was started already")
         try:
             return self._start()
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            self.stop()
-            raise FolderUnusableError(
-                f"The data folder {self._folder} (DATA_DIR) cannot be used ({error.strerror}: {error.filename}): "
-                "name a folder that is there or can be made, and that this user may write in."
-            ) from error
         except OSError as error:
             self.stop()
+            if error.errno in UNUSABLE:
+                raise FolderUnusableError(
+                    f"The data folder {self._folder} (DATA_DIR) cannot be used ({error.strerror}: {error.filename}): "
+                    "name a folder that is there or can be made, and that this user may write in."
+                ) from error
             raise EmbeddedPostgresError(f"The database in {self._folder} cannot be started: {error}.") from error
         except BaseException:
             self.stop()

@@ -254,7 +254,7 @@ SELECT w.*, now() AS now FROM workflow_state w WHERE w.id = %(id)s FOR UPDATE
 
 -- name: text_due
 -- The text about a workflow that goes out next, by the rules of `claim_text`.
-SELECT o.next_attempt_at,
+SELECT o.next_attempt_at, o.error,
        NOT (o.urgent OR o.parts_sent > 0) OR o.created_at <= now() - make_interval(secs => %(fresh)s) AS waits_for_morning
   FROM sms_outbox o
  WHERE o.workflow_id = %(workflow_id)s AND o.status = 'queued' AND o.channel = 'sms'

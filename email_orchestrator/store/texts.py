@@ -59,16 +59,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """When a queued text is to go out; one that is no answer `waits_for_morning` in quiet hours."""
+    """When a queued text is to go out, and what the last try met; what is no answer `waits_for_morning` at night."""
 
     at: datetime
     waits_for_morning: bool
+    error: str | None = None
 
 
 def due(tx: Transaction, workflow_id: int) -> Due | None:
     """Tell when the next text about a workflow is to go out, None when there is none."""
     row = tx.row("text_due", workflow_id=workflow_id, fresh=CONVERSATION.total_seconds())
-    return Due(row["next_attempt_at"], row["waits_for_morning"]) if row else None
+    return Due(row["next_attempt_at"], row["waits_for_morning"], row["error"]) if row else None
 
 
 def left_out(tx: Transaction, workflow: Workflow) -> int:

@@ -7,13 +7,15 @@ import re
 import psycopg2
 import psycopg2.errors
 
-from ..errors import DatabaseRefused, DatabaseUnavailable, OrchestratorError
+from ..errors import DatabaseRefused, DatabaseUnavailable, OrchestratorError, SettingsError
 
 # What libpq says when the server is there and does not take us; a server that speaks another language counts as away.
 _NOT_LET_IN = re.compile(
     "authentication failed|(role|database) .+ does not exist|no pg_hba.conf entry|no password supplied"
     "|permission denied for database|not permitted to log in"
 )
+# What libpq says when the address itself is at fault: it is never reached by waiting.
+_NO_ADDRESS = re.compile("invalid .+ value|invalid port number|root certificate file .+ does not exist")
 _BUSY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
 TO_BE_LET_IN = "Look at DATABASE_URL, or at DB_NAME, DB_USER and DB_PASSWORD."
 TO_BE_ALLOWED = (
@@ -30,9 +32,11 @@ class DataRefused(OrchestratorError):
     """PostgreSQL will not take a value: the row it belongs to is at fault, not the connection."""
 
 
-def no_connection(error: psycopg2.OperationalError) -> DatabaseUnavailable:
+def no_connection(error: psycopg2.OperationalError) -> OrchestratorError:
     """Say why there is no connection."""
     reason = first_line(error)
+    if _NO_ADDRESS.search(reason):
+        return SettingsError([f"DATABASE_URL: {reason}"])
     if _NOT_LET_IN.search(reason):
         return DatabaseRefused(f"The database does not let us in: {reason}", TO_BE_LET_IN)
     return DatabaseUnavailable(f"The database cannot be reached: {reason}")

@@ -154,12 +154,14 @@ def test_hours_that_are_none_are_refused(shell: Shell, hours: str) -> None:
     assert "--lookback" in result.stderr
 
 
-def test_a_data_folder_that_cannot_be_used_is_a_matter_of_the_installation(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    result = Shell(tmp_path, DATA_DIR=str(file), **ACCOUNT).run("run")
+@pytest.mark.parametrize("place", ["file", "/proc/nowhere"])
+def test_a_data_folder_that_cannot_be_used_is_a_matter_of_the_installation(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    if place == "file":
+        folder.touch()
+    result = Shell(tmp_path, DATA_DIR=str(folder), **ACCOUNT).run("run")
     assert result.exit_code == 78
-    assert f"The data folder {file} (DATA_DIR) cannot be used" in result.stderr
+    assert f"The data folder {folder} (DATA_DIR) cannot be used" in result.stderr
 
 
 @pytest.mark.usefixtures("outside")
@@ -306,7 +308,7 @@ def test_mistakes_in_the_settings_are_told_one_a_line_before_anything_is_done(
     assert result.stderr.splitlines() == [
         "Error: POLL_INTERVAL: must be a whole number from 1 to 86400",
         "Error: SMS_FORMAT: must be one of auto, condensed, multipart",
-        "Error: API_TOKEN: must be at least 16 letters, digits or - . _ ~ + / =",
+        "Error: API_TOKEN: must be at least 16 letters, digits or - . _ ~ + / = (or none)",
     ]
 
 
@@ -335,6 +337,17 @@ def stranger(postgres_server: str, postgres_admin: connection, bare: str) -> Ite
         commands.execute(f"CREATE ROLE {name} LOGIN")
         yield make_dsn(bare, user=name)
         commands.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("wrong", [{"sslmode": "verify_full"}, {"port": "99999"}])
+def test_an_address_of_a_database_that_can_never_be_reached_is_a_matter_of_the_settings(
+    tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    dsn = make_dsn("host=127.0.0.1 port=1 dbname=x", **wrong)
+    result = Shell(tmp_path, DATABASE_URL=dsn, **ACCOUNT).run("list")
+    assert result.exit_code == 78
+    assert result.stderr.startswith("Error: DATABASE_URL: ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("wrong", [{"dbname": "no_such_database"}, {"user": "no_such_user"}])

@@ -451,6 +451,7 @@ def test_several_reminders_due_at_once_are_one_text(belt: Belt) -> None:
     [reminder] = belt.gateway.texts[before:]
     assert "#1" in reminder
     assert "#2" in reminder
+    assert '"again #1" shows its draft.' in reminder
 
 
 def test_a_draft_without_an_answer_times_out_and_the_owner_is_told(belt: Belt) -> None:

@@ -99,6 +99,7 @@ def test_nothing_is_explained_that_nobody_is_told() -> None:
     told = [*sentences().values(), notices.failed(replaced(State.USER_APPROVED), "SMTP server: no")]
     told += [notices.failed(ONE, f"{service}: no") for service in ("AI Reply Generator", "SMS Gateway")]
     told += [notices.failed(replaced(State.USER_APPROVED), reason) for reason in replying_reasons()]
+    told.append(wording.too_many_edits(replace(ONE, edit_iteration=0)))
     for pattern in documented():
         assert any(pattern.search(sentence) for sentence in told), pattern.pattern
 

@@ -108,6 +108,7 @@ def test_a_subject_gets_re_in_front_and_is_one_clean_line(subject: str | None, e
         *("Re: x", "RE: x", "re:x", "Re : x", "Re[2]: x", "RE(3): x", "re^4: x", "Re：x", "ＲＥ：x", "Re:"),
         *("AW: x", "Antw: x", "SV: x", "VS: x", "Réf : x", "RIF: x", "R: x", "RES: x", "RV: x", "Odp: x", "Vá: x"),
         *("YNT: x", "ATB: x", "ΑΠ: x", "Σχετ: x", "Отв: x", "رد: x", "השב: x", "回复：x", "回覆: x", "返信: x"),
+        *("Odp.: x", "Odgovor: x", "Svar: x", "Válasz: x", "Відповідь: x", "Yanıt: x", "תשובה: x", "Re (2): x"),
     ],
 )
 def test_a_subject_with_a_reply_prefix_of_any_language_stays_as_it_is(subject: str) -> None:

@@ -162,7 +162,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_name_and_what_is_expected()
         "YOUR_PHONE_NUMBER": "must be a phone number in international form, such as +61491570156",
         "POLL_INTERVAL": "must be a whole number from 1 to 86400",
         "SMS_FORMAT": "must be one of auto, condensed, multipart",
-        "QUIET_HOURS": "must be a span of the day such as 22:00-07:00",
+        "QUIET_HOURS": "must be a span of the day such as 22:00-07:00 (or none)",
         "TIMEZONE": "must be the name of a time zone such as Europe/Vienna",
         "EMAIL_PASSWORD": "is missing; it must be the mail account's app password",
         "USER_FINAL_TIMEOUT": "must be longer than USER_RESPONSE_TIMEOUT",
@@ -272,7 +272,24 @@ def test_a_name_alone_on_its_line_is_a_mistake() -> None:
 
 def test_a_file_that_is_no_text_is_a_mistake() -> None:
     Path(".env").write_bytes(b"EMAIL_FROM_NAME=\xff\xfe\n")
-    assert problems_of() == (".env: cannot be read (UnicodeDecodeError)",)
+    assert problems_of() == (".env: is not UTF-8 text: save it as that",)
+
+
+def test_what_stands_in_a_file_that_cannot_be_read_is_not_missing() -> None:
+    Path(".env").write_bytes("EMAIL_ADDRESS=me@example.com\n".encode("utf-16"))
+    assert problems_of(environ={}) == (".env: is not UTF-8 text: save it as that",)
+
+
+@pytest.mark.parametrize("word", ["none", "off", "OFF"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("EMAIL_FROM_NAME", "EMAIL_SIGNATURE", "SKIP_SENDERS", "ALLOW_SENDERS", "SMS_WEBHOOK_SIGNING_KEY"),
+        *("SMS_WEBHOOK_ALLOW_FROM", "DATABASE_URL", "AI_MAX_LENGTH", "QUIET_HOURS", "API_TOKEN", "LOG_FILE"),
+    ],
+)
+def test_what_a_file_says_can_be_switched_off_in_the_environment(name: str, word: str) -> None:
+    assert not getattr(load(**{name: word}), name.lower())
 
 
 def test_what_is_no_setting_of_ours_is_left_alone() -> None:
@@ -296,7 +313,7 @@ def test_only_secrets_are_credentials(tmp_path: Path) -> None:
 def test_a_credential_that_cannot_be_read_is_a_mistake_told_without_its_content(tmp_path: Path) -> None:
     (tmp_path / "EMAIL_PASSWORD").write_bytes(b"s3cret\xff")
     problems = problems_of(environ=NEEDED | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert problems == ("EMAIL_PASSWORD: its credential cannot be read (UnicodeDecodeError)",)
+    assert problems == ("EMAIL_PASSWORD: its credential is not UTF-8 text: save it as that",)
 
 
 # Values -----------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ SCHEMAS = "tests/integration/test_schema.py"
 WEBHOOK = "tests/integration/web/test_web_webhook.py"
 CONNECTIONS = "tests/integration/test_connection.py"
 LOST = "tests/integration/test_lost_commits.py"
+IN_TIME = "tests/integration/test_said_in_time.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,55 @@ GUARDS = (
         "if asked_back and kept:",
         "if False:",
         (REPLIES,),
+    ),
+    Guard(
+        "no reply goes out while a text waits to be acted on",
+        QUERIES,
+        "                            AND NOT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL)))",
+        "                            ))",
+        (IN_TIME,),
+    ),
+    Guard(
+        "no draft is overtaken that the owner may have answered",
+        QUERIES,
+        "WHERE i.processed_at IS NULL AND (i.waits_for IS NULL OR i.waits_for = w.id))\n ORDER BY n.id",
+        "WHERE false)\n ORDER BY n.id",
+        (IN_TIME,),
+    ),
+    Guard(
+        "an undo that may mean several gives time to say which",
+        CONVERSATION,
+        "workflows.put_off(self.tx, approved, TIME_TO_SAY_WHICH)",
+        "pass",
+        (IN_TIME,),
+    ),
+    Guard(
+        "an old undo takes no newer approval back",
+        CONVERSATION,
+        "        if meaning.had_a_later_word(workflow, self.said_at):\n",
+        "        if False:\n",
+        (IN_TIME,),
+    ),
+    Guard(
+        "a timeout by hand is not known before it is told",
+        QUERIES,
+        " OR e.to_state = 'timeout'\n",
+        "\n",
+        (IN_TIME,),
+    ),
+    Guard(
+        "what may be out is looked for while mail rests",
+        QUERIES,
+        "(w.send_started_at IS NOT NULL\n            OR NOT EXISTS",
+        "(false\n            OR NOT EXISTS",
+        ("tests/integration/test_mail_at_rest.py",),
+    ),
+    Guard(
+        "a reply that was found in Sent Mail ends no rest",
+        REPLYING,
+        "elif accepted:",
+        "else:",
+        ("tests/integration/test_mail_at_rest.py",),
     ),
     Guard(
         "an undo that is being recorded is waited for",

@@ -102,7 +102,9 @@ def _drop_attribution(lines: list[str]) -> None:
     """
     last = lines[-1][-_LONGEST_HEADER:]
     before = "".join(lines[-2:-1])[-_LONGEST_HEADER:]
-    if last.endswith((":", "\uff1a")) and ("@" in last or _DATE.search(last)):
+    if not last.endswith((":", "\uff1a")):
+        return
+    if "@" in last or _DATE.search(last):
         wrapped = not _DATE.search(last) and _DATE.search(before)
         del lines[-2 if wrapped else -1 :]
         return

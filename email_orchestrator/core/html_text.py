@@ -67,6 +67,7 @@ def _tame(html: str) -> str:
 
     What stays are entities, text, and tags of the form `<…>`, each closed before the next one opens.
     """
+    was_cut = len(html) >= _MAX_RAW
     html = clean_text(html[:_MAX_RAW])
     pieces, position = [], 0
     while found := _OPAQUE.search(html, position):
@@ -74,8 +75,10 @@ def _tame(html: str) -> str:
         end = _OPAQUE_ENDS[(found[1] or "").lower()].search(html, found.end())
         position = end.end() if end else len(html)
     html = "".join([*pieces, html[position:]])
-    html = _DECLARATION.sub("", _OVERLONG_TAG.sub("", _DATA.sub("", html)))[:_MAX_HTML]
-    return _ABSURD_REFERENCE.sub("\ufffd", _NO_TAG.sub("&lt;", _CUT_TAG.sub("", html)))
+    html = _DECLARATION.sub("", _OVERLONG_TAG.sub("", _DATA.sub("", html)))
+    if was_cut or len(html) > _MAX_HTML:
+        html = _CUT_TAG.sub("", html[:_MAX_HTML])
+    return _ABSURD_REFERENCE.sub("\ufffd", _NO_TAG.sub("&lt;", html))
 
 
 class _Reader(HTMLParser):

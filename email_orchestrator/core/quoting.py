@@ -151,7 +151,7 @@ _STARTS_LIKE_OURS = re.compile(
     r"""
     \W* (?:
         [123] \W{0,4} (?:send|edit|ignore|approve|skip) \b
-      | [123]? \s* \# \s* \d
+      | (?: [123] \s* )? \# \s* \d
       | \[ \s* \d+ \s* (?:[^\w\s]|of) \s* \d+ \s* \]
       | (?:sent\ to|taken\ back|left\ unanswered|which\ one|(?:no|\d+)\ drafts?\ waits?) \b
       | (?:draft|e-?mail|subject) (?:\W+\w+)? \W* [:;꞉∶ː˸"]

@@ -35,7 +35,7 @@ START_SECONDS = 120.0  # recovery after a power cut is part of a start
 STOP_SECONDS = 30.0
 FIRST_WITH_OWN_LOCALE = 17
 # What the system says of a folder that is not to be had, however often it is tried.
-UNUSABLE = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+UNUSABLE = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {

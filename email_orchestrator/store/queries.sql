@@ -213,16 +213,19 @@ SELECT c.*, p.status AS email_status, (SELECT count(*) > 1 FROM candidates) AS m
   FROM claimed c JOIN processed_emails p USING (message_id)
 
 -- name: claim_replying
--- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP; none while the
--- owner's texts, one of which may be an undo, have yet to be acted on, or while mail rests, unless its fate is to be found
--- out. Tells all that the reply is made of.
+-- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP; none while a text
+-- that may take it back, being no older than the approval, has yet to be acted on, or while mail rests, unless its fate is
+-- to be found out. Tells all that the reply is made of.
 WITH candidate AS (
     SELECT w.id, w.send_started_at FROM workflow_state w
      WHERE w.current_state = 'user_approved'
        AND (%(id)s::int IS NULL OR w.id = %(id)s)
        AND (w.claimed_until IS NULL OR w.claimed_until < now())
        AND (%(at_once)s OR ((w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
-                            AND NOT EXISTS (SELECT FROM sms_inbox i WHERE i.processed_at IS NULL)))
+                            AND NOT EXISTS (SELECT FROM sms_inbox i
+                                             WHERE i.processed_at IS NULL
+                                               AND least(i.received_at, i.stored_at)
+                                                   >= date_trunc('second', coalesce(w.user_responded_at, w.approved_at)))))
        AND (w.send_started_at IS NOT NULL
             OR NOT EXISTS (SELECT FROM service_state s
                             WHERE s.key = 'mail_pause' AND (s.value ->> 'until')::timestamptz > now()))

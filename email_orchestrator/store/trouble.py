@@ -15,7 +15,7 @@ _NOT_LET_IN = re.compile(
     "|permission denied for database|not permitted to log in"
 )
 # What libpq says when the address itself is at fault: it is never reached by waiting.
-_NO_ADDRESS = re.compile("invalid .+ value|invalid port number|root certificate file .+ does not exist")
+_NO_ADDRESS = re.compile("invalid .+ value|invalid port number")
 _BUSY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
 TO_BE_LET_IN = "Look at DATABASE_URL, or at DB_NAME, DB_USER and DB_PASSWORD."
 TO_BE_ALLOWED = (

@@ -66,13 +66,12 @@ def may_be_meant(tx: Transaction, offered: Sequence[Workflow], written: datetime
 
 
 def may_be_undone(tx: Transaction, written: datetime) -> list[Workflow]:
-    """List the approved replies that an undo without a number can be about, and can still stop."""
-    return [
-        workflow
-        for workflow in standing.approved(tx)
-        if not had_a_later_word(workflow, written)
-        and (account.may_be_taken_back(tx, workflow) or account.is_in_hand(tx, workflow))
+    """List the approved replies that an undo without a number can be about: those it can stop, if there are any."""
+    approved = [workflow for workflow in standing.approved(tx) if not had_a_later_word(workflow, written)]
+    can_be_stopped = [
+        workflow for workflow in approved if account.may_be_taken_back(tx, workflow) or account.is_in_hand(tx, workflow)
     ]
+    return can_be_stopped or approved
 
 
 def _had(workflow: Workflow, moment: datetime) -> bool:

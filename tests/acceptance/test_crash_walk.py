@@ -24,7 +24,7 @@ ENDS = {
 WAITED = "SELECT 1 FROM sms_inbox WHERE waits_for IS NOT NULL"
 STORY_SECONDS = 90.0
 AT_ONCE = 4
-SAMPLE = 16
+SAMPLE = 12
 MakeHouse = Callable[..., House]
 
 

@@ -124,7 +124,7 @@ def test_restarts_of_the_database_under_load_lose_nothing_and_send_nothing_twice
     database = Database(dsn)
     schema.apply(database)
     database.close()
-    house, count, restarts = new_house(dsn), 30, 9
+    house, count, restarts = new_house(dsn), 24, 7
     owner = house.owner()
     process = house.start_ready()
     with emails_coming_in(house, count, every=0.4):

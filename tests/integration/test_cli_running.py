@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -154,14 +155,22 @@ def test_hours_that_are_none_are_refused(shell: Shell, hours: str) -> None:
     assert "--lookback" in result.stderr
 
 
-@pytest.mark.parametrize("place", ["file", "/proc/nowhere"])
-def test_a_data_folder_that_cannot_be_used_is_a_matter_of_the_installation(tmp_path: Path, place: str) -> None:
-    folder = tmp_path / place
-    if place == "file":
-        folder.touch()
-    result = Shell(tmp_path, DATA_DIR=str(folder), **ACCOUNT).run("run")
+def test_a_data_folder_that_cannot_be_used_is_a_matter_of_the_installation(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    result = Shell(tmp_path, DATA_DIR=str(file), **ACCOUNT).run("run")
     assert result.exit_code == 78
-    assert f"The data folder {folder} (DATA_DIR) cannot be used" in result.stderr
+    assert f"The data folder {file} (DATA_DIR) cannot be used" in result.stderr
+
+
+def test_so_is_one_on_a_disk_that_can_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare_folder(folder: Path, _: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+    monkeypatch.setattr("email_orchestrator.embedded.server.prepare_folder", prepare_folder)
+    result = Shell(tmp_path, DATA_DIR=str(tmp_path / "kept"), **ACCOUNT).run("init-db")
+    assert result.exit_code == 78
+    assert "cannot be used (Read-only file system: " in result.stderr
 
 
 @pytest.mark.usefixtures("outside")

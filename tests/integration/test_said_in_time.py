@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from email_orchestrator.core.models import TextStyle
@@ -150,3 +150,30 @@ def test_a_timeout_by_hand_is_told_and_until_then_a_bare_approval_is_asked_about
     belt.sql("UPDATE sms_outbox SET sent_at = sent_at - interval '1 min'")
     belt.answer("1")
     assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_text_held_until_morning_holds_no_reply_that_was_approved_after_it(belt: Belt) -> None:
+    belt.offered()
+    belt.first_part_out()
+    belt.gateway.failures.append(DOWN)
+    texting.text_one(belt.desk, belt.gateway)
+    belt.text("3 #2")
+    answering.answer_all(belt.desk)
+    belt.with_policy(quiet_hours=(time(0, 0), time(23, 59, 59)))
+    belt.sql("UPDATE sms_outbox SET created_at = created_at - interval '20 min'")
+    belt.sql(
+        "UPDATE sms_inbox SET received_at = received_at - interval '20 min', stored_at = stored_at - interval '20 min'"
+    )
+    belt.keep_trying(3)
+    assert belt.sql("SELECT count(*) FROM sms_inbox WHERE processed_at IS NULL") == [(1,)]
+
+    belt.answer("1 #1")
+
+    assert belt.state(1) is State.REPLY_SENT
+
+
+def test_a_bare_undo_of_what_may_be_out_is_told_how_that_stands(belt: Belt) -> None:
+    belt.offered()
+    belt.mailer.failures.append(ServiceError("SMTP", "lost", Kind.UNKNOWN))
+    belt.answer("1")
+    assert "#1" in belt.answer("undo")[0]

@@ -225,7 +225,7 @@ def test_the_mark_goes_on_in_the_next_part() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ['"', "[", "more ", "1", "1 ", "#", "draft!", "\u0301", "(", "1=", " \n", "'", "-", "9 m"]
+    "unit", ['"', "[", "more ", "1", "1 ", "#", "draft!", "\u0301", "(", "1=", " \n", "'", "-", "9 m", "¨"]
 )
 def test_hostile_repetition_costs_no_time(unit: str) -> None:
     text = unit * (20_000 // len(unit))

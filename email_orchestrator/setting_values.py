@@ -148,12 +148,10 @@ def path(value: str) -> Path:
 
 def yes_or_no(value: str) -> bool:
     """Take a yes or a no."""
-    word = value.lower()
-    if word in ("true", "yes", "on", "1"):
-        return True
-    if word in ("false", "no", "off", "0"):
-        return False
-    raise ValueError("must be true or false")
+    yes, no = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+    if value.lower() not in yes + no:
+        raise ValueError("must be true or false")
+    return value.lower() in yes
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -194,10 +192,8 @@ def optional(parse: Callable[[str], Any], nothing: Any = None) -> Callable[[str]
     """Take what `parse` takes, or one of the words for nothing, which make it `nothing`."""
 
     def parse_or_nothing(value: str) -> Any:
-        if value.lower() in ("none", "off", "null"):
-            return nothing
         try:
-            return parse(value)
+            return nothing if value.lower() in ("none", "off", "null") else parse(value)
         except ValueError as error:
             raise ValueError(f"{error} (or none)") from None
 
@@ -248,8 +244,7 @@ def libpq_quoted(value: str) -> str:
 
 
 def _is_ip_address(value: str) -> bool:
-    try:
+    with suppress(ValueError):
         ip_address(value)
-    except ValueError:
-        return False
-    return True
+        return True
+    return False

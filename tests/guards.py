@@ -265,8 +265,8 @@ GUARDS = (
     Guard(
         "no reply goes out while a text waits to be acted on",
         QUERIES,
-        "                                             WHERE i.processed_at IS NULL\n",
-        "                                             WHERE false\n",
+        "WHERE i.processed_at IS NULL AND i.message !~",
+        "WHERE false AND i.message !~",
         (IN_TIME,),
     ),
     Guard(

@@ -214,8 +214,8 @@ SELECT c.*, p.status AS email_status, (SELECT count(*) > 1 FROM candidates) AS m
 
 -- name: claim_replying
 -- Lease an approved workflow that is due, and write down that its reply is about to be handed to SMTP; none while a text
--- that may take it back, being no older than the approval, has yet to be acted on, or while mail rests, unless its fate is
--- to be found out. Tells all that the reply is made of.
+-- that may take it back, being no older than the approval and no plain answer to a draft by its number, has yet to be
+-- acted on, or while mail rests, unless its fate is to be found out. Tells all that the reply is made of.
 WITH candidate AS (
     SELECT w.id, w.send_started_at FROM workflow_state w
      WHERE w.current_state = 'user_approved'
@@ -223,7 +223,7 @@ WITH candidate AS (
        AND (w.claimed_until IS NULL OR w.claimed_until < now())
        AND (%(at_once)s OR ((w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
                             AND NOT EXISTS (SELECT FROM sms_inbox i
-                                             WHERE i.processed_at IS NULL
+                                             WHERE i.processed_at IS NULL AND i.message !~ '^\s*[123]\s*#\s*\d+\s*$'
                                                AND least(i.received_at, i.stored_at)
                                                    >= date_trunc('second', coalesce(w.user_responded_at, w.approved_at)))))
        AND (w.send_started_at IS NOT NULL

@@ -177,3 +177,15 @@ def test_a_bare_undo_of_what_may_be_out_is_told_how_that_stands(belt: Belt) -> N
     belt.mailer.failures.append(ServiceError("SMTP", "lost", Kind.UNKNOWN))
     belt.answer("1")
     assert "#1" in belt.answer("undo")[0]
+
+
+def test_a_plain_answer_to_a_draft_by_its_number_holds_no_reply(belt: Belt) -> None:
+    belt.with_policy(send_delay=60)
+    belt.offered()
+    belt.answer("1")
+    belt.offered(sender="maria@example.org")
+    belt.text("1 #2")
+
+    time_to_send(belt, 1)
+
+    assert belt.state(1) is State.REPLY_SENT

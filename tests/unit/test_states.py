@@ -5,8 +5,9 @@ import pytest
 from email_orchestrator.core.states import TRANSITIONS, State, check_path, may_follow
 
 
-def test_every_state_has_its_row_in_the_table() -> None:
+def test_every_state_has_its_row_in_the_table_and_can_be_reached() -> None:
     assert set(TRANSITIONS) == set(State)
+    assert {after for targets in TRANSITIONS.values() for after in targets} | {State.PENDING} == set(State)
 
 
 def test_a_sent_or_ignored_workflow_goes_nowhere() -> None:
